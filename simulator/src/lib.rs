@@ -1,0 +1,1 @@
+//! Plays the hosted platforms over HTTP.

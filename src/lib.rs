@@ -1,0 +1,1 @@
+//! Declarative backups and rollbacks of deployments on hosted platforms.
