@@ -1,1 +1,8 @@
-//! Declarative backups and rollbacks of deployments on hosted platforms.
+//! Savepoint: declarative backups and rollbacks of deployments on hosted platforms.
+//!
+//! The map, left imported by right: [`api`] (pure types) ← [`decide`] (pure decisions) ← the effects
+//! ([`platform`], `check`, `store`) ← `controller` ← the binaries. `tests/repository` holds the direction.
+
+pub mod api;
+pub mod decide;
+pub mod platform;

@@ -1,0 +1,137 @@
+//! What a step does to a platform, said so exactly that no choice is left to its execution.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What happens when a call is sent twice, and so what to do when nobody knows whether it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum EffectClass {
+    /// No effect on a platform.
+    Read,
+    /// Sets a value: the same call again gives the same state.
+    SetToValue,
+    /// The platform checks the old value before it writes.
+    CompareAndSet,
+    /// A key or a name that we choose makes a second call the same call.
+    Keyed,
+    /// Makes something new each time. Sent once, never again.
+    Keyless,
+    /// Destroys what was there. Sent once, only with a confirmed plan.
+    Destructive,
+}
+
+impl EffectClass {
+    /// Whether the call may be sent again after an answer that leaves its effect unknown.
+    pub const fn may_repeat(self) -> bool {
+        matches!(self, Self::Read | Self::SetToValue | Self::CompareAndSet | Self::Keyed)
+    }
+}
+
+/// One setting of a platform and the value that it goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SettingChange {
+    /// Name of the setting, as the platform calls it.
+    pub name: String,
+    /// Value read when the plan was made.
+    pub from: String,
+    /// Value that it gets.
+    pub to: String,
+}
+
+/// A change to one resource of one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Change {
+    /// Write settings, such as the switch for automatic deploys. Freezing and releasing are both this.
+    SetSettings {
+        /// The settings, in the order in which they are written.
+        settings: Vec<SettingChange>,
+    },
+    /// Write and delete environment variables by name. Names stand here, values only in the encrypted backup.
+    SetEnvironment {
+        /// Names that are absent now and get a value.
+        added: Vec<String>,
+        /// Names whose value is replaced.
+        changed: Vec<String>,
+        /// Names that are deleted.
+        removed: Vec<String>,
+        /// Keyed digest over names and values of what is written.
+        values_digest: String,
+        /// Keyed digest over names and values of the whole environment when the plan was made.
+        baseline_digest: String,
+    },
+    /// Put an earlier deploy back into production.
+    RollBackDeploy {
+        /// Id of the deploy returned to.
+        deploy: String,
+        /// Its commit, if the platform tells it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+        /// Id of the deploy that is live when the plan is made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        live: Option<String>,
+        /// Id of the newest deploy when the plan is made: what is newer may be ours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<String>,
+    },
+    /// Deploy what is live once more, so that it gets the variables written before. No build.
+    Redeploy {
+        /// Commit that is live.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+        /// Id of the deploy that is live when the plan is made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        live: Option<String>,
+        /// Id of the newest deploy when the plan is made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<String>,
+    },
+    /// Make a ref at a commit, under a name that we choose.
+    CreateRef {
+        /// Fully qualified name, such as `refs/savepoint/backups/…`.
+        name: String,
+        /// Commit that it points to.
+        commit: String,
+    },
+    /// Make a commit with the files of an earlier one. Its dates are fixed here, so that the same call makes the same commit.
+    CreateCommit {
+        /// Commit whose files are taken.
+        files_of: String,
+        /// Parent: the head when the plan was made.
+        parent: String,
+        /// Message of the new commit.
+        message: String,
+        /// Author and committer date, RFC 3339.
+        date: String,
+    },
+    /// Move a branch, guarded by the head it must have, and keep the old head under a ref in the same call.
+    MoveBranch {
+        /// Branch, without `refs/heads/`.
+        branch: String,
+        /// Head that the branch must have.
+        before: String,
+        /// Head that it gets. Absent: the commit that the step before made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+        /// Whether the move may leave commits behind.
+        force: bool,
+        /// Ref that keeps the old head.
+        keep_under: String,
+    },
+}
+
+impl Change {
+    /// The verb, as shown in plans and used in metrics.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::SetSettings { .. } => "SetSettings",
+            Self::SetEnvironment { .. } => "SetEnvironment",
+            Self::RollBackDeploy { .. } => "RollBackDeploy",
+            Self::Redeploy { .. } => "Redeploy",
+            Self::CreateRef { .. } => "CreateRef",
+            Self::CreateCommit { .. } => "CreateCommit",
+            Self::MoveBranch { .. } => "MoveBranch",
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Fields that the schema already has and whose behaviour a later release brings.
+//!
+//! The operator refuses an object that sets one, by a condition that names the field. Nothing is silently ignored.
+
+use serde_json::Value;
+
+/// One field, or one value of a field, that is refused for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Kind that has the field.
+    pub kind: &'static str,
+    /// Path from `spec`, `[]` for each item of a list.
+    pub path: &'static str,
+    /// Only this value is refused. `None`: the field as a whole.
+    pub value: Option<&'static str>,
+}
+
+const fn field(kind: &'static str, path: &'static str) -> Unsupported {
+    Unsupported { kind, path, value: None }
+}
+
+const fn value(kind: &'static str, path: &'static str, value: &'static str) -> Unsupported {
+    Unsupported { kind, path, value: Some(value) }
+}
+
+const TARGET: &str = "DeploymentTarget";
+const BACKUP: &str = "DeploymentBackup";
+const REQUEST: &str = "RollbackRequest";
+const POLICY: &str = "HealthPolicy";
+const STORE: &str = "BackupStore";
+
+/// Every field and value that is refused for now.
+pub const NOT_YET_SUPPORTED: &[Unsupported] = &[
+    field(TARGET, "spec.components[].vercel"),
+    field(TARGET, "spec.components[].railway"),
+    field(TARGET, "spec.components[].supabase"),
+    field(TARGET, "spec.components[].convex"),
+    field(TARGET, "spec.components[].postgres"),
+    field(TARGET, "spec.components[].featureFlags"),
+    field(TARGET, "spec.components[].http"),
+    field(TARGET, "spec.components[].environment.valuesFrom"),
+    field(TARGET, "spec.components[].failover"),
+    field(TARGET, "spec.components[].hooks"),
+    field(TARGET, "spec.backup.schedules"),
+    field(TARGET, "spec.backup.retention"),
+    field(TARGET, "spec.rollback.matrix"),
+    value(TARGET, "spec.rollback.verification.onFailure", "Undo"),
+    field(TARGET, "spec.notifications"),
+    value(BACKUP, "spec.tier", "Full"),
+    field(BACKUP, "spec.ttl"),
+    value(REQUEST, "spec.strategy", "Auto"),
+    value(REQUEST, "spec.strategy", "FeatureFlags"),
+    value(REQUEST, "spec.strategy", "Gradual"),
+    value(REQUEST, "spec.strategy", "Database"),
+    value(REQUEST, "spec.strategy", "Failover"),
+    value(REQUEST, "spec.strategy", "Failback"),
+    field(REQUEST, "spec.issue"),
+    field(REQUEST, "spec.gradual"),
+    field(REQUEST, "spec.to.lastHealthy"),
+    field(REQUEST, "spec.to.deploys"),
+    field(REQUEST, "spec.to.time"),
+    field(REQUEST, "spec.to.undoOf"),
+    value(REQUEST, "spec.safetyBackup", "SkipData"),
+    value(REQUEST, "spec.safetyBackup", "Skip"),
+    value(REQUEST, "spec.verification.onFailure", "Undo"),
+    value(REQUEST, "spec.onStepFailure", "Undo"),
+    value(REQUEST, "spec.onStepFailure", "Continue"),
+    field(REQUEST, "spec.ttl"),
+    field(POLICY, "spec.checks[].compare"),
+    field(POLICY, "spec.checks[].cors"),
+    field(POLICY, "spec.checks[].websocket"),
+    field(POLICY, "spec.checks[].tls"),
+    field(POLICY, "spec.checks[].auth"),
+    field(POLICY, "spec.checks[].prometheus"),
+    field(POLICY, "spec.checks[].sql"),
+    field(POLICY, "spec.checks[].logs"),
+    field(POLICY, "spec.checks[].deploy"),
+    field(POLICY, "spec.checks[].environment"),
+    field(POLICY, "spec.rules[].errorRate"),
+    field(POLICY, "spec.rules[].latency"),
+    field(POLICY, "spec.rules[].value"),
+    field(POLICY, "spec.rules[].expression"),
+    field(POLICY, "spec.rules[].maxPerDay"),
+    field(POLICY, "spec.rules[].onlyWithin"),
+    value(POLICY, "spec.rules[].action.rollback.strategy", "Auto"),
+    value(POLICY, "spec.rules[].action.rollback.strategy", "FeatureFlags"),
+    value(POLICY, "spec.rules[].action.rollback.strategy", "Gradual"),
+    value(POLICY, "spec.rules[].action.rollback.strategy", "Database"),
+    value(POLICY, "spec.rules[].action.rollback.strategy", "Failover"),
+    value(POLICY, "spec.rules[].action.rollback.strategy", "Failback"),
+    field(POLICY, "spec.rules[].action.rollback.issue"),
+    field(POLICY, "spec.rules[].action.rollback.to.lastHealthy"),
+    field(POLICY, "spec.rules[].action.rollback.to.deploys"),
+    field(POLICY, "spec.rules[].action.rollback.to.time"),
+    field(POLICY, "spec.rules[].action.rollback.to.undoOf"),
+    field(POLICY, "spec.escalation"),
+    field(STORE, "spec.credentialsRef"),
+];
+
+/// What of [`NOT_YET_SUPPORTED`] this object uses, as paths with indices, such as `spec.components[2].vercel` or `spec.strategy: Auto`.
+///
+/// `object` is the object as JSON, with its `spec`.
+pub fn unsupported_fields(kind: &str, object: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in NOT_YET_SUPPORTED.iter().filter(|entry| entry.kind == kind) {
+        let segments: Vec<&str> = entry.path.split('.').collect();
+        walk(object, &segments, String::new(), entry.value, &mut found);
+    }
+    found
+}
+
+fn walk(at: &Value, segments: &[&str], path: String, wanted: Option<&str>, found: &mut Vec<String>) {
+    let Some((segment, rest)) = segments.split_first() else {
+        match (at, wanted) {
+            (Value::Null, _) => {}
+            (at, Some(wanted)) if at.as_str() == Some(wanted) => found.push(format!("{path}: {wanted}")),
+            (_, Some(_)) => {}
+            (_, None) => found.push(path),
+        }
+        return;
+    };
+    let name = segment.trim_end_matches("[]");
+    let Some(next) = at.get(name) else { return };
+    let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (segment.ends_with("[]"), next) {
+        (true, Value::Array(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                walk(item, rest, format!("{path}[{index}]"), wanted, found);
+            }
+        }
+        _ => walk(next, rest, path, wanted, found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_the_field_and_the_value() {
+        let object = json!({"spec": {"components": [{"render": {}}, {"vercel": {}}], "rollback": {"verification": {"onFailure": "Undo"}}}});
+        assert_eq!(
+            unsupported_fields("DeploymentTarget", &object),
+            ["spec.components[1].vercel", "spec.rollback.verification.onFailure: Undo"]
+        );
+        assert_eq!(unsupported_fields("RollbackRequest", &json!({"spec": {"strategy": "Code"}})), Vec::<String>::new());
+    }
+}

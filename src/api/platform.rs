@@ -1,0 +1,171 @@
+//! Where a component runs: one struct per platform, the names of their settings as the vendors call them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A hosted platform that a component can run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PlatformName {
+    /// render.com
+    Render,
+    /// netlify.com
+    Netlify,
+    /// github.com or GitHub Enterprise Server
+    Github,
+}
+
+impl PlatformName {
+    /// The platforms that this build speaks to.
+    pub const ALL: [Self; 3] = [Self::Render, Self::Netlify, Self::Github];
+
+    /// The name as written in specs, flags and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Render => "render",
+            Self::Netlify => "netlify",
+            Self::Github => "github",
+        }
+    }
+
+    /// Base address of the vendor's public API.
+    pub const fn public_url(self) -> &'static str {
+        match self {
+            Self::Render => "https://api.render.com/v1",
+            Self::Netlify => "https://api.netlify.com/api/v1",
+            Self::Github => "https://api.github.com",
+        }
+    }
+}
+
+impl std::fmt::Display for PlatformName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A service on Render.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RenderSpec {
+    /// Id of the service, as in the address of its dashboard page: `srv-…`.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    pub service_id: String,
+}
+
+/// A site (a "project" in today's dashboard) on Netlify.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetlifySpec {
+    /// Id of the site: a UUID, shown as "Project ID" in the project's configuration.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    pub site_id: String,
+}
+
+/// How a branch goes back to an earlier commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BranchRollback {
+    /// A new commit on top of the head, with the files of the commit returned to. History stays; no force is needed.
+    #[default]
+    RestoreCommit,
+    /// The branch is moved to the commit by force, and the old head is kept under a ref. Counts as destructive.
+    ForcedMove,
+}
+
+/// A branch of a repository on GitHub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GithubSpec {
+    /// User or organisation that owns the repository.
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9_.-]+$"))]
+    pub owner: String,
+    /// Name of the repository, without the owner.
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9_.-]+$"))]
+    pub repository: String,
+    /// Branch that production is built from, without `refs/heads/`.
+    #[schemars(length(min = 1, max = 244), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$"))]
+    pub branch: String,
+    /// How the branch goes back: `RestoreCommit` (default) adds a commit with the old files, `ForcedMove` moves the branch itself.
+    #[serde(default)]
+    pub rollback: BranchRollback,
+    /// Ref prefix under which backups and old heads are kept. Default `refs/savepoint`: a private namespace, because refs under
+    /// `refs/heads/` start preview builds on some platforms.
+    #[serde(default = "default_ref_prefix")]
+    #[schemars(length(min = 6, max = 100), regex(pattern = r"^refs/[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"))]
+    pub ref_prefix: String,
+}
+
+fn default_ref_prefix() -> String {
+    "refs/savepoint".into()
+}
+
+/// A project on Vercel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VercelSpec {
+    /// Id of the project: `prj_…`.
+    #[schemars(length(min = 1, max = 64))]
+    pub project_id: String,
+    /// Id of the team that owns it: `team_…`. Absent: the token's own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub team_id: Option<String>,
+}
+
+/// A service in an environment of a Railway project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RailwaySpec {
+    /// Id of the project, a UUID.
+    #[schemars(length(min = 1, max = 64))]
+    pub project_id: String,
+    /// Id of the environment, a UUID.
+    #[schemars(length(min = 1, max = 64))]
+    pub environment_id: String,
+    /// Id of the service, a UUID.
+    #[schemars(length(min = 1, max = 64))]
+    pub service_id: String,
+}
+
+/// A project on Supabase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SupabaseSpec {
+    /// Reference of the project: twenty letters, as in its address.
+    #[schemars(length(min = 1, max = 64))]
+    pub project_ref: String,
+}
+
+/// A deployment on Convex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConvexSpec {
+    /// Name of the deployment, such as `happy-animal-123`.
+    #[schemars(length(min = 1, max = 64))]
+    pub deployment: String,
+}
+
+/// A PostgreSQL database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresSpec {
+    /// Secret key that holds the connection string.
+    pub connection_ref: super::SecretKeyRef,
+}
+
+/// A key whose inner form a later release settles. Refused by name until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reserved(pub serde_json::Value);
+
+impl JsonSchema for Reserved {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reserved".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    }
+}

@@ -1,0 +1,519 @@
+//! `DeploymentTarget`: one system, its components, where they run, its backup and rollback policy.
+
+use super::*;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One system: its components, where they run, and how it is backed up and rolled back.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "savepoint.dev",
+    version = "v1alpha1",
+    kind = "DeploymentTarget",
+    namespaced,
+    shortname = "dtgt",
+    category = "savepoint",
+    status = "DeploymentTargetStatus",
+    derive = "PartialEq",
+    doc = "One system: its components, where they run, and how it is backed up and rolled back.",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Fresh", type_ = "string", json_path = r#".status.conditions[?(@.type=="BackupFresh")].status"#),
+    printcolumn(name = "Last Backup", type_ = "date", json_path = ".status.lastBackup.time"),
+    printcolumn(name = "Frozen", type_ = "string", json_path = r#".status.conditions[?(@.type=="Frozen")].status"#),
+    printcolumn(name = "Operation", type_ = "string", json_path = ".status.activeOperation.name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentTargetSpec {
+    /// The parts of the system, 1 to 32, each on one platform.
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub components: Vec<Component>,
+    /// How the target is backed up. Absent: no maximum age, the operator's default store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupPolicy>,
+    /// How the target is rolled back. Absent: destructive plans need a confirmation, deploys stay frozen until released.
+    #[serde(default)]
+    pub rollback: RollbackPolicy,
+    /// Who is told. Absent: Kubernetes Events only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub notifications: Option<Vec<NotifierSpec>>,
+    /// `Operate` (default): backups and rollbacks may change the platforms. `Observe`: nothing but reads, for a trial with read-only tokens.
+    #[serde(default)]
+    pub mode: TargetMode,
+    /// `true`: the operator leaves this target alone. Default `false`.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Whether the operator may change the platforms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TargetMode {
+    /// Backups and rollbacks may change the platforms.
+    #[default]
+    Operate,
+    /// Nothing but reads.
+    Observe,
+}
+
+/// What a component is for. It orders the steps of a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Role {
+    /// What people see.
+    Frontend,
+    /// What the frontend calls.
+    Backend,
+    /// Where data lives.
+    Database,
+    /// Where the code comes from.
+    Source,
+    /// Switches that are read at run time.
+    FeatureFlags,
+    /// A cache or CDN.
+    Cache,
+    /// Anything else.
+    Other,
+}
+
+/// One part of the system, on one platform.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.render), has(self.netlify), has(self.vercel), has(self.railway), has(self.supabase), has(self.convex), has(self.github), has(self.postgres), has(self.featureFlags), has(self.http)].filter(present, present).size() == 1")
+        .message("a component names exactly one platform: one of render, netlify, github, vercel, railway, supabase, convex, postgres, featureFlags, http"),
+    validation = Rule::new("!has(self.dependsOn) || !(self.name in self.dependsOn)").message("a component cannot depend on itself"),
+    validation = Rule::new("(has(self.postgres) || has(self.featureFlags) || has(self.http)) || has(self.credentialsRef)")
+        .message("credentialsRef is required: name the Secret and the key that hold the platform's token")
+)]
+pub struct Component {
+    /// Name of the component, unique in the target: a DNS label.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// What the component is for.
+    pub role: Role,
+    /// A service on Render.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub render: Option<RenderSpec>,
+    /// A site on Netlify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netlify: Option<NetlifySpec>,
+    /// A branch of a repository on GitHub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<GithubSpec>,
+    /// A project on Vercel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vercel: Option<VercelSpec>,
+    /// A service on Railway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub railway: Option<RailwaySpec>,
+    /// A project on Supabase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supabase: Option<SupabaseSpec>,
+    /// A deployment on Convex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convex: Option<ConvexSpec>,
+    /// A PostgreSQL database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresSpec>,
+    /// Feature flags behind an HTTP API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_flags: Option<Reserved>,
+    /// Anything else with an HTTP API, by declared requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Reserved>,
+    /// Base address of the platform's API, for an enterprise or self-hosted installation. Absent: the vendor's public address.
+    /// Works only for hosts that the operator's configuration allows for that platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
+    pub endpoint: Option<String>,
+    /// Secret key that holds the platform's token. The Secret must carry the label `savepoint.dev/use: platform`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<SecretKeyRef>,
+    /// Components that must be rolled back before this one. Absent: the order of roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), inner(length(max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub depends_on: Option<Vec<String>>,
+    /// Which environment variables matter. Absent: all are captured and restored, none is required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentPolicy>,
+    /// What strategy `Failover` sets and `Failback` takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<FailoverSpec>,
+    /// Calls made around a rollback, such as a cache purge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub hooks: Option<Vec<HookSpec>>,
+}
+
+/// Which environment variables matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentPolicy {
+    /// Names that must be present. A missing one makes `EnvironmentComplete` False. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    pub required: Option<Vec<String>>,
+    /// Names that are neither captured nor restored, such as a build id. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    pub exclude: Option<Vec<String>>,
+    /// Secret that supplies values which the platform never gives back, one key per variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values_from: Option<LocalRef>,
+}
+
+/// What strategy `Failover` does to a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverSpec {
+    /// Variables that are set, name to value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<std::collections::BTreeMap<String, String>>,
+    /// Whether a deploy follows. Default `false`.
+    #[serde(default)]
+    pub redeploy: bool,
+}
+
+/// A call made around a rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookSpec {
+    /// Name of the hook, unique in the component.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// When it runs: `BeforeRollback` or `AfterRollback`.
+    pub when: HookTime,
+    /// The request.
+    pub http: HookRequest,
+    /// What a failure means: `Stop` (default) or `Continue`.
+    #[serde(default)]
+    pub on_error: HookError,
+    /// Longest time for the call. Default `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+}
+
+/// When a hook runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HookTime {
+    /// Before the first step.
+    BeforeRollback,
+    /// After the last step.
+    AfterRollback,
+}
+
+/// What a failed hook means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HookError {
+    /// The rollback stops.
+    #[default]
+    Stop,
+    /// The rollback goes on, and the failure is recorded.
+    Continue,
+}
+
+/// The request of a hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookRequest {
+    /// Address that is called.
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
+    pub url: String,
+    /// HTTP method. Default `POST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub method: Option<String>,
+    /// Secret whose keys are sent as headers, one header per key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_from: Option<LocalRef>,
+}
+
+/// How a target is backed up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicy {
+    /// Age of the newest good backup beyond which `BackupFresh` turns False: the deploy gate. Absent: any age is fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<DurationText>,
+    /// Store that payloads go to. Absent: the operator's default store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_ref: Option<LocalRef>,
+    /// When backups are made by themselves. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub schedules: Option<Vec<ScheduleSpec>>,
+    /// Which backups are kept. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSpec>,
+}
+
+/// When a backup is made by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSpec {
+    /// Name of the schedule, unique in the list.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Five fields: minute, hour, day of month, month, day of week. No seconds, no `@daily`.
+    #[schemars(length(max = 100), regex(pattern = r"^(\S+ ){4}\S+$"))]
+    pub cron: String,
+    /// Time zone of the fields, an IANA name. Default `UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub time_zone: Option<String>,
+    /// What is captured.
+    pub tier: Tier,
+    /// `true`: no new backup while nothing has changed since the last good one. Default `false`.
+    #[serde(default)]
+    pub only_if_changed: bool,
+}
+
+/// Which backups are kept. One that any rule keeps is kept; `maxAge` then removes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionSpec {
+    /// Rule for quick backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quick: Option<KeepSpec>,
+    /// Rule for full backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<KeepSpec>,
+    /// Age beyond which a backup goes. Absent: none goes by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<DurationText>,
+    /// How many hourly backups are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub hourly: Option<i32>,
+    /// How many daily backups are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub daily: Option<i32>,
+}
+
+/// How many backups are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeepSpec {
+    /// The newest so many are kept.
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_last: i32,
+}
+
+/// How a target is rolled back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackPolicy {
+    /// Which plans wait for a person. `Destructive` (default): those that delete a variable, move a branch by force or restore data.
+    /// `Always`: every plan. `Never`: none but those that restore data.
+    #[serde(default)]
+    pub confirmation: Confirm,
+    /// How long automatic deploys stay off. `UntilReleased` (default): until `spec.release` of the request. `DuringRollback`: until it
+    /// ends. `None`: they are not touched, and the next push may undo the rollback.
+    #[serde(default)]
+    pub freeze: Freeze,
+    /// What must hold after the last step. Absent: every step read back once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// Rows that replace the default decision matrix of strategy `Auto`, by issue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Reserved>,
+}
+
+/// Which plans wait for a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Confirm {
+    /// Every plan.
+    Always,
+    /// Plans that destroy something.
+    #[default]
+    Destructive,
+    /// None, but those that restore data.
+    Never,
+}
+
+/// How long automatic deploys stay off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Freeze {
+    /// Until somebody sets `spec.release`.
+    #[default]
+    UntilReleased,
+    /// Until the rollback ends.
+    DuringRollback,
+    /// Not at all.
+    None,
+}
+
+/// What must hold after the last step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// How long everything must hold without a break. Absent: it is read once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_for: Option<DurationText>,
+    /// When verification gives up. Default `30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// Health policies that must say `Healthy`. Absent: none is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub health_policy_refs: Option<Vec<LocalRef>>,
+    /// What a failure means. `Report` (default): the request fails and says so. `Undo`: it goes back.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// What a failed verification means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    /// The request fails and says so.
+    #[default]
+    Report,
+    /// The request goes back to where it began.
+    Undo,
+}
+
+/// What is true of a target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentTargetStatus {
+    /// Generation of the spec that this status speaks of. -1: not looked at yet.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// `Ready`, `Reconciling`, `Stalled`, `CredentialsValid`, `PlatformReachable`, `EnvironmentComplete`, `BackupFresh`, `Frozen`.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// What each component looked like when it was last read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub components: Vec<ComponentStatus>,
+    /// Newest backup that succeeded and was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<LastBackup>,
+    /// Request that holds the target now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_operation: Option<PinnedRef>,
+    /// The hold on automatic deploys. Absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeStatus>,
+    /// Deploys that a rollback left. They are never chosen as a place to go back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub rolled_away_from: Vec<RolledAwayDeploy>,
+    /// Last value of the annotation `savepoint.dev/reconcile-requested-at` that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// What a component looked like when it was last read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// Name of the component.
+    pub name: String,
+    /// Platform that it runs on.
+    pub platform: PlatformName,
+    /// Whether the platform answered.
+    pub reachable: bool,
+    /// What is wrong with it, in words. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What is live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<DeployStatus>,
+    /// Deploys that it can go back to, newest first, at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub can_roll_back_to: Vec<DeployStatus>,
+    /// Its environment variables, by count and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentStatus>,
+    /// What can be done to it: `Observe`, `Environment`, `RollBack`, `Freeze`, `MoveBranch`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+}
+
+/// One deploy, or the head of a branch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployStatus {
+    /// Id on the platform; for a branch the commit.
+    pub id: String,
+    /// Commit that it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// When it was created, RFC 3339, by the platform's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Its state in the platform's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Address of the platform's page about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+/// Environment variables, never values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentStatus {
+    /// How many variables there are.
+    pub count: i64,
+    /// Required names that are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    pub missing: Vec<String>,
+    /// Names whose value the platform does not give back. They are never overwritten or deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    pub unreadable: Vec<String>,
+}
+
+/// Newest good backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastBackup {
+    /// Name of the DeploymentBackup.
+    pub name: String,
+    /// When it finished.
+    pub time: Time,
+}
+
+/// A hold on automatic deploys. It belongs to the target; requests are its holders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FreezeStatus {
+    /// Since when.
+    pub since: Time,
+    /// Requests that hold it. The settings go back with the last.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
+    pub holders: Vec<PinnedRef>,
+    /// What the settings were before the first holder.
+    pub settings: Vec<FrozenSetting>,
+}
+
+/// One setting before it was frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenSetting {
+    /// Component that it belongs to.
+    pub component: String,
+    /// Name, as the platform calls it.
+    pub name: String,
+    /// Value before.
+    pub prior: String,
+}
+
+/// A deploy that a rollback left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledAwayDeploy {
+    /// Component that ran it.
+    pub component: String,
+    /// Its id on the platform.
+    pub deploy: String,
+}

@@ -1,0 +1,111 @@
+//! What effects report to decisions. No secret value is ever here: variables are names and keyed digests.
+
+use std::collections::BTreeMap;
+
+/// What a platform can do for one component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It has environment variables that can be read and written.
+    pub environment: bool,
+    /// An earlier deploy can be put back into production.
+    pub roll_back: bool,
+    /// Written variables take effect only with a new deploy, and it can make one without a build.
+    pub redeploy: bool,
+    /// Automatic deploys can be switched off.
+    pub freeze: bool,
+    /// It is a branch that can be moved.
+    pub move_branch: bool,
+}
+
+/// One deploy, or the head of a branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deploy {
+    /// Id on the platform; for a branch the commit.
+    pub id: String,
+    /// Commit that it was built from.
+    pub commit: Option<String>,
+    /// First line of the commit's message.
+    pub message: Option<String>,
+    /// Author of the commit.
+    pub author: Option<String>,
+    /// When it was created, RFC 3339 by the platform's clock.
+    pub created: Option<String>,
+    /// Its state in the platform's own word.
+    pub state: String,
+    /// Address of the platform's page about it.
+    pub link: Option<String>,
+    /// It was in production once and can be put back.
+    pub can_return: bool,
+    /// It was made by a rollback and is no release of its own.
+    pub by_rollback: bool,
+}
+
+/// What a platform says of one component. Reading it changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// Canonical id of the resource, as the platform itself gives it: locks are keyed by it.
+    pub resource: String,
+    /// What is in production.
+    pub current: Option<Deploy>,
+    /// The newest deploy of all, whatever its state.
+    pub newest: Option<String>,
+    /// All known deploys, newest first, `current` included.
+    pub deploys: Vec<Deploy>,
+    /// Settings that a freeze changes, name to value: `autoDeploy` → `yes`.
+    pub settings: BTreeMap<String, String>,
+    /// Page of the resource in the platform's dashboard.
+    pub link: Option<String>,
+}
+
+/// What is known of the value of one variable. There is no way from `Opaque` to absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// The platform gives the value back; this is its keyed digest.
+    Readable {
+        /// HMAC-SHA-256 of the value under the installation's key, hex.
+        digest: String,
+    },
+    /// The variable exists and its value cannot be read.
+    Opaque,
+}
+
+/// All variables of one component, by name. Complete, or it would be an error.
+pub type Variables = BTreeMap<String, Variable>;
+
+/// Where a change stands, read back from the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The platform is still as it was before. For a keyless call: no trace of it was found.
+    NotStarted,
+    /// It is under way.
+    InProgress {
+        /// Id of what the call made, once known.
+        output: Option<String>,
+        /// What the platform says, in words.
+        message: String,
+    },
+    /// It is so.
+    Done {
+        /// Id of what the call made, if it made something.
+        output: Option<String>,
+        /// What was read back, in words.
+        evidence: String,
+    },
+    /// The platform says that it failed.
+    Failed {
+        /// Id of what the call made, once known.
+        output: Option<String>,
+        /// What the platform says, in words.
+        message: String,
+    },
+    /// The platform is neither as before nor as wanted: somebody else changed it.
+    Drifted {
+        /// What was found, in words.
+        message: String,
+    },
+    /// More than one thing could be the result of our call.
+    Unclear {
+        /// What was found, in words.
+        message: String,
+    },
+}

@@ -1,0 +1,3 @@
+//! Decisions: plain functions of spec, status, facts and `now`. No I/O, no clock, nothing async.
+
+pub mod facts;

@@ -1,0 +1,74 @@
+//! EFFECT. The hosted platforms: one file each, one trait, one HTTP wrapper.
+//!
+//! A platform knows nothing of plans. `controller/rollback/act.rs` translates a step into these verbs.
+
+mod error;
+pub mod intent;
+
+pub use error::{Error, ErrorKind, Result, SendError, SendOutcome};
+pub use intent::CommittedIntent;
+
+use crate::api::{Change, PlatformName};
+use crate::decide::facts::{Capabilities, Observation, Progress};
+use futures::future::BoxFuture;
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+
+/// The value of one variable, as the platform gave it.
+#[derive(Clone)]
+pub enum Value {
+    /// The value. Where a variable has several values (Netlify: one per context) this is their canonical JSON, which the same platform
+    /// understands when it is written back.
+    Readable(SecretString),
+    /// The variable exists, and the platform does not give its value back.
+    Opaque,
+}
+
+/// All variables of one component. Complete, or reading it was an error.
+pub type Environment = BTreeMap<String, Value>;
+
+/// What `apply` and `inspect` need beside the change itself.
+#[derive(Clone, Copy)]
+pub struct ChangeContext<'a> {
+    /// Values of the variables that a `SetEnvironment` writes, by name. Empty for every other change.
+    pub values: &'a BTreeMap<String, SecretString>,
+    /// What an earlier attempt or an earlier step made: the id of a deploy, the hash of a commit.
+    pub output: Option<&'a str>,
+}
+
+/// One component on one platform, with its credential.
+///
+/// # Guarantees
+/// - `observe`, `environment` and `inspect` change nothing, and are complete or fail: a short page is never taken for the whole.
+/// - Nothing blocks for longer than the call deadline of the wrapper; nothing waits for a deploy to end.
+/// - Only `apply` sends anything but reads, and it consumes the committed intent. It sends each call once.
+///
+/// # Assumptions
+/// - One value of this trait serves one component and one credential for the length of one reconcile.
+pub trait Platform: Send + Sync {
+    /// Which platform this is.
+    fn name(&self) -> PlatformName;
+
+    /// What can be done here. Constant: it asks nobody.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Reads what is in production, what it can go back to, and the settings a freeze changes. Authenticated: it fails with
+    /// [`ErrorKind::CredentialsRejected`] or [`ErrorKind::PermissionDenied`] where the credential does not reach this resource.
+    fn observe(&self) -> BoxFuture<'_, Result<Observation>>;
+
+    /// Reads all environment variables, every page. Platforms without variables give an empty map.
+    fn environment(&self) -> BoxFuture<'_, Result<Environment>>;
+
+    /// Where this change stands now. It resolves an unknown outcome, reads a result back, and tells drift.
+    ///
+    /// For a keyless change without an `output` it looks for our marker among what is newer than the change's `newest`.
+    fn inspect<'a>(&'a self, change: &'a Change, context: ChangeContext<'a>) -> BoxFuture<'a, Result<Progress>>;
+
+    /// Sends the change, once.
+    fn apply<'a>(
+        &'a self,
+        intent: CommittedIntent,
+        change: &'a Change,
+        context: ChangeContext<'a>,
+    ) -> BoxFuture<'a, std::result::Result<SendOutcome, SendError>>;
+}
