@@ -1,3 +1,5 @@
 //! Decisions: plain functions of spec, status, facts and `now`. No I/O, no clock, nothing async.
 
+pub mod backoff;
+pub mod conditions;
 pub mod facts;

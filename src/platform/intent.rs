@@ -6,7 +6,7 @@
 //! ```compile_fail,E0451
 //! use savepoint::platform::intent::CommittedIntent;
 //! // Its fields are private: nobody makes one by hand.
-//! let forged = CommittedIntent { intent: todo!(), deadline: todo!() };
+//! let forged = CommittedIntent { intent: panic!(), deadline: panic!() };
 //! ```
 //!
 //! ```compile_fail,E0382

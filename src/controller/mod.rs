@@ -1,0 +1,14 @@
+//! EFFECT. The controllers: fetch, validate, decide, act, record.
+
+mod context;
+mod event;
+mod leader;
+mod run;
+mod secrets;
+mod status;
+
+pub use context::Context;
+pub use leader::Leadership;
+pub use run::{Failure, Outcome, chain, run_kind};
+pub use secrets::{SecretRefusal, read_secret, read_secret_key};
+pub use status::{StatusObject, equal_but_for_time, patch_status, replace_status};
