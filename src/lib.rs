@@ -8,5 +8,6 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod decide;
+pub mod failpoint;
 pub mod keyed_digest;
 pub mod platform;

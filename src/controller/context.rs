@@ -3,6 +3,7 @@
 use super::leader::Leadership;
 use crate::config::Config;
 use crate::keyed_digest::DigestKey;
+use crate::platform::Connector;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use secrecy::SecretString;
@@ -14,6 +15,8 @@ pub struct Context {
     pub client: Client,
     /// Flags.
     pub config: Config,
+    /// Opens components.
+    pub connector: Arc<dyn Connector>,
     /// Who may write.
     pub leader: Arc<Leadership>,
     /// The operator's own age identity, for the default store. Absent: there is no default key.
@@ -26,12 +29,19 @@ pub struct Context {
 
 impl Context {
     /// Context of one replica.
-    pub fn new(client: Client, config: Config, leader: Arc<Leadership>, identity: Option<SecretString>) -> Self {
+    pub fn new(
+        client: Client,
+        config: Config,
+        connector: Arc<dyn Connector>,
+        leader: Arc<Leadership>,
+        identity: Option<SecretString>,
+    ) -> Self {
         let reporter = Reporter { controller: "savepoint".into(), instance: Some(config.replica.clone()) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             digest_key: identity.as_ref().map(DigestKey::derive),
             client,
+            connector,
             config,
             leader,
             identity,

@@ -41,6 +41,9 @@ pub enum Failure {
     /// The API server refused or did not answer.
     #[error("the API server, at {1}")]
     Kubernetes(#[source] kube::Error, &'static str),
+    /// The API server did not answer clearly; nothing was sent to a platform.
+    #[error("{0}")]
+    Unavailable(String),
     /// It took longer than a minute.
     #[error("the reconcile took longer than {RECONCILE_DEADLINE:?}")]
     Deadline,

@@ -3,3 +3,4 @@
 pub mod backoff;
 pub mod conditions;
 pub mod facts;
+pub mod step_log;

@@ -72,6 +72,10 @@ impl CommittedIntent {
 /// [`CommitError`]: nothing may be sent. Where the lease is too short the intent stands and the next leader settles it.
 pub async fn commit(ledger: &dyn Ledger, intent: Intent) -> Result<CommittedIntent, CommitError> {
     let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
+    // Looked at twice: before, so that no intent is left behind without a call; after, because storing it takes time.
+    if !ledger.may_send(deadline) {
+        return Err(CommitError::NotLeader);
+    }
     ledger.compare_and_swap(&intent).await?;
     if !ledger.may_send(deadline) {
         return Err(CommitError::NotLeader);

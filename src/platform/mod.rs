@@ -36,6 +36,15 @@ pub struct ChangeContext<'a> {
     pub output: Option<&'a str>,
 }
 
+/// Opens a component with its credential. One value serves the whole process: it holds the rate budgets.
+pub trait Connector: Send + Sync {
+    /// The component, ready to be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAllowed`] where its address is not one that the operator allows for the platform.
+    fn connect(&self, component: &crate::api::Component, token: SecretString) -> Result<Box<dyn Platform>>;
+}
+
 /// One component on one platform, with its credential.
 ///
 /// # Guarantees

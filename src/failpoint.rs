@@ -1,0 +1,36 @@
+//! Numbered kill points for the crash tests. Without the feature `failpoints` a call of [`reach`] is nothing at all.
+
+/// Names of all kill points, in the order in which a step meets them.
+pub const NAMES: [&str; 4] = ["before-intent", "after-intent", "after-effect", "after-outcome"];
+
+/// A place where a crash test may end this process by SIGKILL: `SAVEPOINT_KILL_AT=after-effect:2` (the second time) or
+/// `SAVEPOINT_KILL_AT=7` (the seventh point reached of any name).
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub const fn reach(_name: &str) {}
+
+/// A place where a crash test may end this process by SIGKILL: `SAVEPOINT_KILL_AT=after-effect:2` (the second time) or
+/// `SAVEPOINT_KILL_AT=7` (the seventh point reached of any name).
+#[cfg(feature = "failpoints")]
+pub fn reach(name: &str) {
+    use std::collections::HashMap;
+    use std::sync::{Mutex, PoisonError};
+    static REACHED: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
+    let Ok(wanted) = std::env::var("SAVEPOINT_KILL_AT") else { return };
+    let (wanted_name, wanted_count) = wanted.split_once(':').unwrap_or(("", wanted.as_str()));
+    let wanted_count: u64 = wanted_count.parse().unwrap_or(1);
+    let count = {
+        let mut reached = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = reached.get_or_insert_default();
+        *counts.entry(String::new()).or_default() += 1;
+        *counts.entry(name.to_owned()).or_default() += 1;
+        counts[wanted_name]
+    };
+    if (wanted_name.is_empty() || wanted_name == name) && count == wanted_count {
+        eprintln!("failpoint {name}: ending this process by SIGKILL, as SAVEPOINT_KILL_AT={wanted} asks");
+        let _ = std::process::Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
+        loop {
+            std::thread::park(); // nothing may happen after the kill point
+        }
+    }
+}
