@@ -287,6 +287,9 @@ pub struct RollbackRequestStatus {
     /// Place in the queue while another request holds a resource, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<i64>,
+    /// Platform resources that it needs while it waits in the queue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued_for: Vec<String>,
     /// What it waits for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,

@@ -3,4 +3,7 @@
 pub mod backoff;
 pub mod conditions;
 pub mod facts;
+pub mod freeze;
+pub mod plan;
+pub mod plan_lint;
 pub mod step_log;

@@ -1,0 +1,60 @@
+//! Which settings hold automatic deploys, per platform, and what they go back to.
+
+use crate::api::{DeploymentTarget, PlatformName, SettingChange};
+use std::collections::BTreeMap;
+
+/// Settings that stop automatic deploys, with the value that does.
+const fn freezing(platform: PlatformName) -> &'static [(&'static str, &'static str)] {
+    match platform {
+        PlatformName::Render => &[("autoDeploy", "no"), ("autoDeployTrigger", "off")],
+        PlatformName::Netlify => &[("stop_builds", "true")],
+        PlatformName::Github => &[],
+    }
+}
+
+/// Settings that pin the deploy that was put back, with the value that does.
+const fn pinning(platform: PlatformName) -> &'static [(&'static str, &'static str)] {
+    match platform {
+        PlatformName::Netlify => &[("locked", "true")],
+        PlatformName::Render | PlatformName::Github => &[],
+    }
+}
+
+fn changes(wanted: &[(&str, &str)], settings: &BTreeMap<String, String>) -> Vec<SettingChange> {
+    wanted
+        .iter()
+        .filter_map(|(name, to)| {
+            let from = settings.get(*name)?;
+            (from != to).then(|| SettingChange { name: (*name).into(), from: from.clone(), to: (*to).into() })
+        })
+        .collect()
+}
+
+/// What has to be written so that nothing is deployed by itself. Empty: it is so already.
+pub fn freeze(platform: PlatformName, settings: &BTreeMap<String, String>) -> Vec<SettingChange> {
+    changes(freezing(platform), settings)
+}
+
+/// What has to be written so that the deploy that was put back stays. Empty: nothing.
+///
+/// A platform may drop the pin when another deploy is published, so it is written after the deploy, whatever was read before.
+pub fn pin(platform: PlatformName, settings: &BTreeMap<String, String>) -> Vec<SettingChange> {
+    let wanted = pinning(platform).iter().filter(|(name, _)| settings.contains_key(*name));
+    wanted.map(|(name, to)| SettingChange { name: (*name).into(), from: "false".into(), to: (*to).into() }).collect()
+}
+
+/// What has to be written when the hold ends: the settings before the first holder.
+pub fn thaw(target: &DeploymentTarget, component: &str, held: &[SettingChange]) -> Vec<SettingChange> {
+    let first = target.status.as_ref().and_then(|status| status.freeze.as_ref());
+    let prior = |name: &str| {
+        let settings = first.into_iter().flat_map(|freeze| &freeze.settings);
+        settings.filter(|setting| setting.component == component).find(|s| s.name == name).map(|s| s.prior.clone())
+    };
+    held.iter()
+        .rev()
+        .filter_map(|change| {
+            let to = prior(&change.name).unwrap_or_else(|| change.from.clone());
+            (to != change.to).then(|| SettingChange { name: change.name.clone(), from: change.to.clone(), to })
+        })
+        .collect()
+}

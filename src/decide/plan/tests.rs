@@ -1,0 +1,233 @@
+use super::*;
+use crate::decide::facts::{Deploy, Variable};
+
+/// A digest that is stable in tests.
+fn digest_names(entries: &BTreeMap<String, String>) -> String {
+    crate::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes())
+}
+
+fn deploy(id: &str, commit: &str) -> Deploy {
+    Deploy { id: id.into(), commit: Some(commit.into()), state: "live".into(), can_return: true, ..Deploy::default() }
+}
+
+fn variables(entries: &[(&str, &str)]) -> Variables {
+    let readable = |value: &str| match value {
+        "?" => Variable::Opaque,
+        value => Variable::Readable { digest: value.into() },
+    };
+    entries.iter().map(|(name, value)| ((*name).into(), readable(value))).collect()
+}
+
+const ALL: Capabilities =
+    Capabilities { environment: true, roll_back: true, redeploy: true, freeze: true, move_branch: false };
+
+fn backend() -> ComponentFacts {
+    ComponentFacts {
+        name: "backend".into(),
+        role: Role::Backend,
+        platform: PlatformName::Render,
+        depends_on: vec![],
+        capabilities: ALL,
+        observation: Observation {
+            resource: "srv-1".into(),
+            current: Some(deploy("dep-2", "bbbb")),
+            newest: Some("dep-2".into()),
+            deploys: vec![deploy("dep-2", "bbbb"), deploy("dep-1", "aaaa"), deploy("dep-0", "0000")],
+            settings: [("autoDeploy".to_owned(), "yes".to_owned())].into(),
+            link: None,
+        },
+        variables: variables(&[("A", "1"), ("B", "2"), ("NEW", "9"), ("MASKED", "?")]),
+        branch: None,
+    }
+}
+
+fn source(mode: BranchRollback) -> ComponentFacts {
+    let branch =
+        GithubSpec { owner: "o".into(), repository: "r".into(), branch: "main".into(), rollback: mode, ref_prefix: "refs/savepoint".into() };
+    ComponentFacts {
+        name: "source".into(),
+        role: Role::Source,
+        platform: PlatformName::Github,
+        capabilities: Capabilities { environment: false, roll_back: false, redeploy: false, freeze: false, move_branch: true },
+        observation: Observation {
+            resource: "R_1:refs/heads/main".into(),
+            current: Some(deploy("bbbb", "bbbb")),
+            newest: None,
+            deploys: vec![deploy("bbbb", "bbbb")],
+            settings: BTreeMap::new(),
+            link: None,
+        },
+        variables: Variables::new(),
+        branch: Some(branch),
+        ..backend()
+    }
+}
+
+fn request(to: RollbackTo, strategy: Strategy) -> RollbackRequest {
+    let spec = serde_json::json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": strategy});
+    let mut request = RollbackRequest::new("back", serde_json::from_value(spec).unwrap());
+    request.spec.to = Some(to);
+    request.metadata.uid = Some("request-uid".into());
+    request.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::from_second(1_700_000_000).unwrap()));
+    request
+}
+
+fn target() -> DeploymentTarget {
+    let mut target = DeploymentTarget::new("t", serde_json::from_value(serde_json::json!({"components": []})).unwrap());
+    target.metadata.uid = Some("target-uid".into());
+    target
+}
+
+fn backup() -> BackupFacts {
+    let backend = BackupComponentFacts {
+        resource: "srv-1".into(),
+        deploy: Some("dep-1".into()),
+        commit: Some("aaaa".into()),
+        variables: Some(variables(&[("A", "1"), ("B", "old"), ("GONE", "3"), ("MASKED", "?")])),
+    };
+    let source = BackupComponentFacts {
+        resource: "R_1:refs/heads/main".into(),
+        commit: Some("aaaa".into()),
+        ..BackupComponentFacts::default()
+    };
+    BackupFacts {
+        pinned: PinnedRef { name: "good".into(), uid: "backup-uid".into() },
+        finished: None,
+        components: [("backend".into(), backend), ("source".into(), source)].into(),
+    }
+}
+
+fn to_backup() -> RollbackTo {
+    RollbackTo { backup_ref: Some(LocalRef { name: "good".into() }), ..RollbackTo::default() }
+}
+
+fn to_previous() -> RollbackTo {
+    RollbackTo { previous: Some(Empty {}), ..RollbackTo::default() }
+}
+
+fn plan(to: RollbackTo, strategy: Strategy, components: Vec<ComponentFacts>) -> Result<Plan, PlanRefusal> {
+    plan_for(&target(), to, strategy, components)
+}
+
+fn plan_for(
+    target: &DeploymentTarget,
+    to: RollbackTo,
+    strategy: Strategy,
+    components: Vec<ComponentFacts>,
+) -> Result<Plan, PlanRefusal> {
+    let request = request(to, strategy);
+    build(&PlanFacts { request: &request, target, components, backups: vec![backup()], digest_names: &digest_names })
+}
+
+fn keys(plan: &Plan) -> Vec<&str> {
+    plan.steps.iter().map(|step| step.key.as_str()).collect()
+}
+
+#[test]
+fn full_goes_freeze_environment_code_branch() {
+    let plan = plan(to_backup(), Strategy::Full, vec![source(BranchRollback::ForcedMove), backend()]).unwrap();
+    assert_eq!(keys(&plan), ["01-backend-freeze", "02-backend-environment", "03-backend-code", "04-source-branch"]);
+    assert_eq!(plan.safety_backup_before.as_deref(), Some("02-backend-environment"));
+    assert!(plan.destructive);
+    assert_eq!(plan.release.len(), 1);
+    assert_eq!(plan.steps[1].to, "add GONE; change B; delete NEW");
+    assert!(plan.not_restored[0].contains("MASKED"), "{:?}", plan.not_restored);
+}
+
+#[test]
+fn environment_alone_ends_with_a_redeploy() {
+    let plan = plan(to_backup(), Strategy::Environment, vec![backend()]).unwrap();
+    assert_eq!(keys(&plan), ["01-backend-freeze", "02-backend-environment", "03-backend-redeploy"]);
+}
+
+#[test]
+fn a_restore_commit_needs_no_force() {
+    let plan = plan(to_backup(), Strategy::Code, vec![source(BranchRollback::RestoreCommit)]).unwrap();
+    assert_eq!(keys(&plan), ["01-source-commit", "02-source-branch"]);
+    assert!(!plan.destructive);
+    assert!(matches!(&plan.steps[1].change, Change::MoveBranch { force: false, after: None, .. }));
+}
+
+#[test]
+fn previous_is_the_deploy_before_and_never_one_rolled_away_from() {
+    let made = plan(to_previous(), Strategy::Code, vec![backend()]).unwrap();
+    assert!(matches!(&made.steps[1].change, Change::RollBackDeploy { deploy, .. } if deploy == "dep-1"));
+    let mut left = target();
+    let rolled_away_from = vec![RolledAwayDeploy { component: "backend".into(), deploy: "dep-1".into() }];
+    left.status = Some(DeploymentTargetStatus { rolled_away_from, ..DeploymentTargetStatus::default() });
+    let made = plan_for(&left, to_previous(), Strategy::Code, vec![backend()]).unwrap();
+    assert!(matches!(&made.steps[1].change, Change::RollBackDeploy { deploy, .. } if deploy == "dep-0"));
+}
+
+#[test]
+fn previous_takes_the_branch_along_where_the_commits_agree() {
+    let made = plan(to_previous(), Strategy::Code, vec![backend(), source(BranchRollback::ForcedMove)]).unwrap();
+    assert!(matches!(&made.steps[2].change, Change::MoveBranch { after: Some(after), .. } if after == "aaaa"));
+    let mut other = backend();
+    other.name = "worker".into();
+    other.observation.deploys[1].commit = Some("cccc".into());
+    let refused = plan(to_previous(), Strategy::Code, vec![backend(), other, source(BranchRollback::ForcedMove)]);
+    assert_eq!(refused.unwrap_err().reason, Reason::AmbiguousCommit);
+}
+
+#[test]
+fn refusals_name_what_to_change() {
+    let cases: Vec<(Reason, Result<Plan, PlanRefusal>)> = vec![
+        (Reason::DeployGone, {
+            let mut component = backend();
+            component.observation.deploys.retain(|deploy| deploy.id != "dep-1");
+            plan(to_backup(), Strategy::Code, vec![component])
+        }),
+        (Reason::BackupOfAnotherTarget, {
+            let mut component = backend();
+            component.observation.resource = "srv-2".into();
+            plan(to_backup(), Strategy::Code, vec![component])
+        }),
+        (Reason::BackupLacksComponent, {
+            let mut component = backend();
+            component.name = "worker".into();
+            plan(to_backup(), Strategy::Code, vec![component])
+        }),
+        (Reason::NoPreviousDeploy, {
+            let mut component = backend();
+            component.observation.deploys.truncate(1);
+            plan(to_previous(), Strategy::Code, vec![component])
+        }),
+        (Reason::NoBackupForDeploy, {
+            let mut component = backend();
+            component.observation.deploys.remove(1);
+            plan(to_previous(), Strategy::Full, vec![component])
+        }),
+        (Reason::CycleInDependsOn, {
+            let (mut one, mut two) = (backend(), backend());
+            two.name = "worker".into();
+            one.depends_on = vec!["worker".into()];
+            two.depends_on = vec!["backend".into()];
+            plan(to_previous(), Strategy::Code, vec![one, two])
+        }),
+    ];
+    for (reason, result) in cases {
+        let refusal = result.unwrap_err();
+        assert_eq!(refusal.reason, reason, "{}", refusal.message);
+        assert!(refusal.message.len() > 30, "{}", refusal.message);
+    }
+}
+
+#[test]
+fn the_same_facts_give_the_same_digest_and_any_drift_another() {
+    let one = plan(to_backup(), Strategy::Full, vec![backend()]).unwrap();
+    assert_eq!(one, plan(to_backup(), Strategy::Full, vec![backend()]).unwrap());
+    let mut moved = backend();
+    moved.variables.insert("B".into(), Variable::Readable { digest: "someone else's".into() });
+    let two = plan(to_backup(), Strategy::Full, vec![moved]).unwrap();
+    assert_ne!(one.digest, two.digest);
+}
+
+#[test]
+fn nothing_that_differs_is_an_empty_plan() {
+    let mut same = backend();
+    same.observation.current = Some(deploy("dep-1", "aaaa"));
+    same.variables = variables(&[("A", "1"), ("B", "old"), ("GONE", "3"), ("MASKED", "?")]);
+    assert!(plan(to_backup(), Strategy::Full, vec![same]).unwrap().steps.is_empty());
+}
