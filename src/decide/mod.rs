@@ -6,4 +6,5 @@ pub mod facts;
 pub mod freeze;
 pub mod plan;
 pub mod plan_lint;
+pub mod rollback;
 pub mod step_log;

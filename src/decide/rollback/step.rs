@@ -1,0 +1,180 @@
+//! One step: from its record and what was just read, exactly one thing to do.
+
+use crate::api::{AnsweredOutcome, Answer, EffectClass, PlannedStep, Question, StepRecord, StepState};
+use crate::decide::facts::Progress;
+use crate::decide::step_log::StepEvent;
+
+/// What was read of a step's platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The platform answered.
+    Progress(Progress),
+    /// It did not; a later try may go better.
+    Unreadable(String),
+    /// The resource is gone, or the credential does not reach it: somebody must act.
+    Blocked(String),
+}
+
+/// All that a step's decision is made from.
+#[derive(Clone, Debug)]
+pub struct StepView<'a> {
+    /// The step as planned.
+    pub step: &'a PlannedStep,
+    /// What happened so far.
+    pub record: Option<&'a StepRecord>,
+    /// What was just read.
+    pub reading: Reading,
+    /// A call whose outcome is unknown can no longer be under way: its deadline and a slack have passed since we first saw its intent.
+    pub waited_out: bool,
+    /// A trace of a keyless call has been looked for during the whole probe window.
+    pub window_over: bool,
+    /// A call that was taken has had the time to show.
+    pub settled: bool,
+    /// Any earlier step of this run may have changed something.
+    pub has_effects: bool,
+    /// What a person found out about this attempt.
+    pub answer: Option<&'a Answer>,
+}
+
+/// Exactly one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepDecision {
+    /// Commit an intent and send the call.
+    Begin,
+    /// Write this into the log.
+    Record(StepEvent),
+    /// Look again later.
+    Wait(String),
+    /// Only a person can tell what happened.
+    Ask(Question),
+    /// Somebody else changed the platform, and nothing of ours has happened yet: make the plan anew.
+    Replan(String),
+    /// Somebody else changed the platform under a run that has effects: stop.
+    Stop(String),
+    /// Nothing can be read until somebody acts: pause, keep lock and intent.
+    Pause(String),
+}
+
+/// What to do about this step.
+pub fn decide_step(view: &StepView<'_>) -> StepDecision {
+    let progress = match &view.reading {
+        Reading::Progress(progress) => progress,
+        Reading::Unreadable(why) => return StepDecision::Wait(why.clone()),
+        Reading::Blocked(why) => return StepDecision::Pause(why.clone()),
+    };
+    match view.record {
+        None => not_begun(view, progress),
+        Some(record) if record.state == StepState::Ambiguous && record.intent.is_none() => not_begun(view, progress),
+        Some(record) => match record.state {
+            StepState::Started | StepState::Ambiguous => unknown(view, record, progress),
+            StepState::Applied => taken(view, record, progress),
+            StepState::Verified | StepState::Failed => StepDecision::Wait("the step has ended".into()),
+        },
+    }
+}
+
+/// Nothing was sent, or what was sent certainly did nothing.
+fn not_begun(view: &StepView<'_>, progress: &Progress) -> StepDecision {
+    let keyless = !view.step.class.may_repeat();
+    let drift = |message: &str| match view.has_effects {
+        true => StepDecision::Stop(format!("{}: {message}", view.step.component)),
+        false => StepDecision::Replan(format!("{}: {message}", view.step.component)),
+    };
+    match progress {
+        Progress::NotStarted => StepDecision::Begin,
+        // A keyless result that we have not asked for is somebody else's.
+        Progress::Done { evidence, .. } if keyless => drift(&format!("somebody did this already: {evidence}")),
+        Progress::Done { evidence, output } => {
+            StepDecision::Record(StepEvent::AlreadySo { evidence: evidence.clone(), output: output.clone() })
+        }
+        Progress::InProgress { message, .. } if view.step.class == EffectClass::SetToValue => {
+            let _ = message; // partly written by us before: writing it whole gives the same state
+            StepDecision::Begin
+        }
+        Progress::InProgress { message, .. } => drift(&format!("somebody is at it: {message}")),
+        Progress::Drifted { message } | Progress::Unclear { message } | Progress::Failed { message, .. } => drift(message),
+    }
+}
+
+/// A call may have been sent, and nobody knows what came of it.
+fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> StepDecision {
+    if let Some(answer) = view.answer {
+        return answered(answer);
+    }
+    if !view.waited_out {
+        return StepDecision::Wait("the outcome of the call is not known; waiting until it can no longer be under way".into());
+    }
+    match progress {
+        Progress::Done { output, evidence } => {
+            StepDecision::Record(StepEvent::ReadBack { evidence: evidence.clone(), output: output.clone() })
+        }
+        Progress::InProgress { output, message } => {
+            StepDecision::Record(StepEvent::Adopted { output: output.clone(), message: message.clone() })
+        }
+        Progress::Failed { output: Some(_), message } => StepDecision::Record(StepEvent::Failed { message: message.clone() }),
+        Progress::NotStarted if view.step.class.may_repeat() => {
+            let message = "nothing came of the attempt; the call may be repeated".into();
+            StepDecision::Record(StepEvent::Rearmed { message })
+        }
+        Progress::NotStarted if !view.window_over => {
+            StepDecision::Wait("no trace of the call yet; the platform may show it later".into())
+        }
+        Progress::NotStarted => ask(view, record, "no trace of it was found"),
+        Progress::Drifted { message } | Progress::Unclear { message } | Progress::Failed { message, .. } => {
+            ask(view, record, message)
+        }
+    }
+}
+
+fn answered(answer: &Answer) -> StepDecision {
+    let Answer { attempt, outcome, output } = answer;
+    match outcome {
+        AnsweredOutcome::Applied => {
+            let message = format!("a person says that attempt {attempt} took effect");
+            StepDecision::Record(StepEvent::Adopted { output: output.clone(), message })
+        }
+        AnsweredOutcome::NotApplied => {
+            let message = "a person says that the call did not take effect; make a new RollbackRequest to try again".into();
+            StepDecision::Record(StepEvent::Failed { message })
+        }
+    }
+}
+
+fn ask(view: &StepView<'_>, record: &StepRecord, found: &str) -> StepDecision {
+    let attempt = record.intent.as_ref().map(|intent| intent.id.clone()).unwrap_or_default();
+    let step = view.step;
+    let said = record.message.clone().unwrap_or_else(|| "no answer was recorded".into());
+    StepDecision::Ask(Question {
+        question: format!(
+            "Did this call to {} take effect? Step {}: {}, from {} to {}. What is known: {said}; {found}.",
+            step.platform, step.key, step.action, step.from, step.to
+        ),
+        how_to_answer: String::new(), // filled in by whoever knows the object's name
+        attempt,
+    })
+}
+
+/// The platform took the call: does it show?
+fn taken(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> StepDecision {
+    match progress {
+        Progress::Done { output, evidence } => {
+            StepDecision::Record(StepEvent::ReadBack { evidence: evidence.clone(), output: output.clone() })
+        }
+        Progress::InProgress { output: Some(output), message } if record.output.as_ref() != Some(output) => {
+            StepDecision::Record(StepEvent::Adopted { output: Some(output.clone()), message: message.clone() })
+        }
+        Progress::InProgress { message, .. } => StepDecision::Wait(message.clone()),
+        Progress::NotStarted if !view.settled => StepDecision::Wait("the platform took the call; it does not show yet".into()),
+        Progress::NotStarted => {
+            let said = record.message.clone().unwrap_or_default();
+            let message = format!("the platform took the call ({said}), and nothing changed");
+            StepDecision::Record(StepEvent::Failed { message })
+        }
+        Progress::Failed { message, .. } => StepDecision::Record(StepEvent::Failed { message: message.clone() }),
+        Progress::Drifted { message } if !view.settled => StepDecision::Wait(message.clone()),
+        Progress::Drifted { message } => {
+            StepDecision::Record(StepEvent::Failed { message: format!("what was written did not stay: {message}") })
+        }
+        Progress::Unclear { message } => ask(view, record, message),
+    }
+}
