@@ -1,13 +1,16 @@
 //! What every controller shares.
 
 use super::leader::Leadership;
+use crate::clock::monotonic;
 use crate::config::Config;
 use crate::keyed_digest::DigestKey;
 use crate::platform::Connector;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What every controller shares. Nothing here is state that matters: a restart loses none of it.
 pub struct Context {
@@ -25,6 +28,8 @@ pub struct Context {
     pub digest_key: Option<DigestKey>,
     /// Writer of Kubernetes Events.
     pub recorder: Recorder,
+    /// When this process first saw something it waits out. Lost with the process, and then the wait begins anew.
+    first_seen: Mutex<HashMap<String, Instant>>,
 }
 
 impl Context {
@@ -45,6 +50,16 @@ impl Context {
             config,
             leader,
             identity,
+            first_seen: Mutex::default(),
         }
+    }
+
+    /// How long ago this process first asked about `key`, on a monotonic clock.
+    pub fn seen_for(&self, key: &str) -> Duration {
+        let mut seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() > 10_000 {
+            seen.clear(); // a wait that begins anew is safe, memory without bound is not
+        }
+        seen.entry(key.to_owned()).or_insert_with(monotonic).elapsed()
     }
 }

@@ -1,10 +1,12 @@
 //! EFFECT. The controllers: fetch, validate, decide, act, record.
 
+pub mod backup;
 mod connect;
 mod context;
 mod event;
 mod leader;
 mod ledger;
+pub mod rollback;
 mod run;
 mod secrets;
 mod status;

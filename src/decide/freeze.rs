@@ -58,3 +58,17 @@ pub fn thaw(target: &DeploymentTarget, component: &str, held: &[SettingChange]) 
         })
         .collect()
 }
+
+/// What has to be written when the hold ends, where an earlier holder had frozen the component already.
+pub fn thaw_held(target: &DeploymentTarget, component: &str, now: &BTreeMap<String, String>) -> Vec<SettingChange> {
+    let freeze = target.status.as_ref().and_then(|status| status.freeze.as_ref());
+    let settings = freeze.into_iter().flat_map(|freeze| &freeze.settings);
+    settings
+        .filter(|setting| setting.component == component)
+        .filter_map(|setting| {
+            let from = now.get(&setting.name)?;
+            let change = SettingChange { name: setting.name.clone(), from: from.clone(), to: setting.prior.clone() };
+            (change.from != change.to).then_some(change)
+        })
+        .collect()
+}

@@ -55,7 +55,7 @@ pub struct BackupFacts {
 }
 
 /// Keyed digest over names and digests of values, as the installation's key gives it.
-pub type DigestNames<'a> = &'a dyn Fn(&BTreeMap<String, String>) -> String;
+pub type DigestNames<'a> = &'a (dyn Fn(&BTreeMap<String, String>) -> String + Sync);
 
 /// All that a plan is made from.
 pub struct PlanFacts<'a> {
@@ -96,6 +96,34 @@ pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
     plan.digest = digest(facts, &plan);
     crate::decide::plan_lint::lint(&plan)?;
     Ok(plan)
+}
+
+/// The backup that values would come from, found without opening any payload. `None`: no values are needed.
+///
+/// # Errors
+/// [`PlanRefusal`], as [`build`].
+pub fn wanted_backup(facts: &PlanFacts<'_>) -> Result<Option<PinnedRef>, PlanRefusal> {
+    Ok(resolve::resolve(facts)?.backup)
+}
+
+/// Whether a strategy restores values.
+pub fn restores_values(strategy: Strategy) -> bool {
+    resolve::concerns(strategy).1
+}
+
+/// Whether a strategy concerns a component that can do this.
+pub fn concerns(strategy: Strategy, capabilities: Capabilities) -> bool {
+    let (code, environment) = resolve::concerns(strategy);
+    (code && (capabilities.roll_back || capabilities.move_branch)) || (environment && capabilities.environment)
+}
+
+/// Digest over all variables, an unreadable one by its name alone.
+pub fn digest_variables(
+    variables: &Variables,
+    without: &dyn Fn(&str) -> bool,
+    digest_names: DigestNames<'_>,
+) -> String {
+    environment::digest_of(variables, without, digest_names)
 }
 
 /// The digest that a confirmation names: over everything in the plan, who asks, and whom it concerns.

@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 pub fn lint(plan: &Plan) -> Result<(), PlanRefusal> {
     let broken = |key: &str, rule: &str| PlanRefusal {
         reason: Reason::PlanInvalid,
-        message: format!("the plan breaks a rule of its own at step {key}: {rule}. Nothing was done; please report this"),
+        message: format!(
+            "the plan breaks a rule of its own at step {key}: {rule}. Nothing was done; please report this"
+        ),
     };
     if plan.steps.len() + plan.release.len() > MAX_STEPS {
         return Err(broken("-", "more than 256 steps"));
@@ -35,7 +37,9 @@ fn broken_rule(step: &PlannedStep) -> Option<&'static str> {
     match &step.change {
         Change::MoveBranch { force: true, .. } if !step.destructive => Some("a forced move is destructive"),
         Change::MoveBranch { keep_under, .. } if !keep_under.starts_with("refs/") => Some("the old head is not kept"),
-        Change::MoveBranch { .. } if step.class != EffectClass::CompareAndSet => Some("a branch moves by compare-and-set"),
+        Change::MoveBranch { .. } if step.class != EffectClass::CompareAndSet => {
+            Some("a branch moves by compare-and-set")
+        }
         Change::SetEnvironment { removed, .. } if !removed.is_empty() && !step.destructive => {
             Some("deleting variables is destructive")
         }

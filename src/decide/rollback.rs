@@ -47,6 +47,23 @@ pub enum Stage {
     Settled,
 }
 
+/// Whether the target names this request as a holder of its freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// It does not.
+    No,
+    /// It does, and others hold it too: the settings stay as they are.
+    Shared,
+    /// It does, and nobody else: the settings go back with it.
+    Last,
+}
+
+impl Holding {
+    const fn holds(self) -> bool {
+        matches!(self, Self::Shared | Self::Last)
+    }
+}
+
 /// The record of a step, if it has one.
 pub fn record<'a>(status: &'a RollbackRequestStatus, key: &str) -> Option<&'a StepRecord> {
     status.steps.iter().find(|record| record.key == key)
@@ -70,12 +87,12 @@ pub fn has_effects(status: &RollbackRequestStatus) -> bool {
     status.steps.iter().any(|record| record.attempt > 0)
 }
 
-/// What the request is about to do. `deleting`: it has a deletion timestamp. `holds`: the target names it as a holder of its freeze.
-pub fn stage(request: &RollbackRequest, holds: bool, now: Timestamp) -> Stage {
+/// What the request is about to do.
+pub fn stage(request: &RollbackRequest, holding: Holding, now: Timestamp) -> Stage {
     let status = request.status.clone().unwrap_or_default();
     let deleting = request.metadata.deletion_timestamp.is_some();
     if status.outcome.is_some() {
-        return after_the_end(request, &status, holds, deleting);
+        return after_the_end(request, &status, holding, deleting);
     }
     if !something_is_open(&status) {
         if let Some(end) = must_end(request, &status, deleting, now) {
@@ -92,7 +109,7 @@ pub fn stage(request: &RollbackRequest, holds: bool, now: Timestamp) -> Stage {
     if status.locks.is_empty() && !plan.steps.is_empty() {
         return Stage::Lock;
     }
-    running(&status, plan, holds)
+    running(&status, plan, holding.holds())
 }
 
 /// The next step of a plan whose resources are held.
@@ -114,7 +131,12 @@ fn running(status: &RollbackRequestStatus, plan: &Plan, holds: bool) -> Stage {
 }
 
 /// What ends a run before its next effect.
-fn must_end(request: &RollbackRequest, status: &RollbackRequestStatus, deleting: bool, now: Timestamp) -> Option<Stage> {
+fn must_end(
+    request: &RollbackRequest,
+    status: &RollbackRequestStatus,
+    deleting: bool,
+    now: Timestamp,
+) -> Option<Stage> {
     let end = |outcome, reason, words: String| Some(Stage::End(outcome, reason, words));
     if deleting {
         return end(Outcome::Cancelled, Reason::Cancelled, "the request was deleted".into());
@@ -124,7 +146,10 @@ fn must_end(request: &RollbackRequest, status: &RollbackRequestStatus, deleting:
     }
     let seen = status.started.as_ref().map_or(now, |time| time.0);
     if let Some(expires) = request.spec.expires_at.as_ref().filter(|expires| seen > expires.0) {
-        let words = format!("first seen after spec.expiresAt ({}): nothing was done; make a new request if it is still wanted", expires.0);
+        let words = format!(
+            "first seen after spec.expiresAt ({}): nothing was done; make a new request if it is still wanted",
+            expires.0
+        );
         return end(Outcome::Expired, Reason::Expired, words);
     }
     if let Some(failed) = status.steps.iter().find(|record| record.state == StepState::Failed) {
@@ -135,22 +160,29 @@ fn must_end(request: &RollbackRequest, status: &RollbackRequestStatus, deleting:
     let created = request.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let until = SignedDuration::try_from(limit).ok().and_then(|limit| created.checked_add(limit).ok());
     if until.is_some_and(|until| now > until) {
-        return end(Outcome::Failed, Reason::DeadlineExceeded, format!("the deadline of {}s has passed", limit.as_secs()));
+        return end(
+            Outcome::Failed,
+            Reason::DeadlineExceeded,
+            format!("the deadline of {}s has passed", limit.as_secs()),
+        );
     }
     None
 }
 
 /// What is left to do once the outcome stands.
-fn after_the_end(request: &RollbackRequest, status: &RollbackRequestStatus, holds: bool, deleting: bool) -> Stage {
+fn after_the_end(request: &RollbackRequest, status: &RollbackRequestStatus, holding: Holding, deleting: bool) -> Stage {
     if !status.locks.is_empty() {
         return Stage::Unlock;
     }
-    if !holds {
+    if !holding.holds() {
         return Stage::Settled;
     }
     let released = request.spec.release == Some(true) || deleting || status.phase_of_freeze() == Freeze::DuringRollback;
     if !released {
         return Stage::Settled;
+    }
+    if holding == Holding::Shared {
+        return Stage::Unhold;
     }
     let plan = status.plan.iter().flat_map(|plan| &plan.release);
     for step in plan {
@@ -186,7 +218,9 @@ pub enum Consent {
 /// Holds the confirmation against the plan.
 pub fn consent(request: &RollbackRequest, plan: &Plan, policy: Confirm, replans: i64) -> Consent {
     match &request.spec.confirmation {
-        Some(confirmation) if confirmation.plan_digest == plan.digest => Consent::Given(confirmation.confirmed_by.clone()),
+        Some(confirmation) if confirmation.plan_digest == plan.digest => {
+            Consent::Given(confirmation.confirmed_by.clone())
+        }
         Some(_) => Consent::Stale,
         None if needs_confirmation(plan, policy, replans) => Consent::Missing,
         None => Consent::NotNeeded,
@@ -195,7 +229,8 @@ pub fn consent(request: &RollbackRequest, plan: &Plan, policy: Confirm, replans:
 
 /// The answer to this attempt, if a person who confirmed this very plan gave one.
 pub fn answer<'a>(request: &'a RollbackRequest, plan: &Plan, attempt: &str) -> Option<&'a Answer> {
-    let confirmation = request.spec.confirmation.as_ref().filter(|confirmation| confirmation.plan_digest == plan.digest)?;
+    let confirmation =
+        request.spec.confirmation.as_ref().filter(|confirmation| confirmation.plan_digest == plan.digest)?;
     confirmation.answers.iter().flatten().find(|answer| answer.attempt == attempt)
 }
 

@@ -45,7 +45,11 @@ pub(super) fn difference(now: &Variables, goal: &Variables) -> Difference {
 }
 
 /// Digest over all that is there, an unreadable variable by its name alone.
-pub(crate) fn digest_of(variables: &Variables, without: &dyn Fn(&str) -> bool, digest_names: DigestNames<'_>) -> String {
+pub(crate) fn digest_of(
+    variables: &Variables,
+    without: &dyn Fn(&str) -> bool,
+    digest_names: DigestNames<'_>,
+) -> String {
     let entries = variables
         .iter()
         .filter(|(name, _)| !without(name))

@@ -57,7 +57,9 @@ fn to_backup(facts: &PlanFacts<'_>, name: &str) -> Result<Goals, PlanRefusal> {
 fn from_backup(component: &ComponentFacts, backup: &BackupFacts) -> Result<Goal, PlanRefusal> {
     let (name, backup_name) = (&component.name, &backup.pinned.name);
     let Some(held) = backup.components.get(name) else {
-        let text = format!("backup {backup_name} does not hold component {name}: leave it out with spec.components, or choose another backup");
+        let text = format!(
+            "backup {backup_name} does not hold component {name}: leave it out with spec.components, or choose another backup"
+        );
         return refuse(Reason::BackupLacksComponent, text);
     };
     if held.resource != component.observation.resource {
@@ -124,7 +126,10 @@ fn add_values(facts: &PlanFacts<'_>, goals: &mut BTreeMap<String, Goal>) -> Resu
             .iter()
             .filter_map(|c| Some(format!("{} at {}", c.name, goals.get(&c.name)?.deploy.as_ref()?)))
             .collect();
-        let text = format!("no verified backup holds {}: strategy Code needs no values, or name a backup with spec.to.backupRef", wanted.join(", "));
+        let text = format!(
+            "no verified backup holds {}: strategy Code needs no values, or name a backup with spec.to.backupRef",
+            wanted.join(", ")
+        );
         return refuse(Reason::NoBackupForDeploy, text);
     };
     for component in with_values {
@@ -143,11 +148,15 @@ fn add_branches(facts: &PlanFacts<'_>, goals: &mut BTreeMap<String, Goal>) -> Re
         let goal = match commits.len() {
             1 => Goal { commit: commits.keys().next().map(|commit| (*commit).clone()), ..Goal::default() },
             0 => {
-                let text = format!("component {}: no deploy tells the commit to go back to: name a backup with spec.to.backupRef", component.name);
+                let text = format!(
+                    "component {}: no deploy tells the commit to go back to: name a backup with spec.to.backupRef",
+                    component.name
+                );
                 return refuse(Reason::AmbiguousCommit, text);
             }
             _ => {
-                let seen: Vec<String> = commits.iter().map(|(commit, name)| format!("{name} at {}", short(commit))).collect();
+                let seen: Vec<String> =
+                    commits.iter().map(|(commit, name)| format!("{name} at {}", short(commit))).collect();
                 let text = format!(
                     "component {}: the deploys returned to are at different commits ({}): leave it out with spec.components, or name a backup",
                     component.name,

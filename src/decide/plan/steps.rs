@@ -88,7 +88,8 @@ fn in_order(components: &[ComponentFacts]) -> Result<Vec<&ComponentFacts>, PlanR
     left.sort_by(|a, b| (rank(a.role), &a.name).cmp(&(rank(b.role), &b.name)));
     let mut ordered: Vec<&ComponentFacts> = Vec::new();
     while !left.is_empty() {
-        let free = left.iter().position(|c| !c.depends_on.iter().any(|need| left.iter().any(|other| other.name == *need)));
+        let free =
+            left.iter().position(|c| !c.depends_on.iter().any(|need| left.iter().any(|other| other.name == *need)));
         let Some(free) = free else {
             let names: Vec<&str> = left.iter().map(|component| component.name.as_str()).collect();
             let text = format!("dependsOn goes in a circle among {}: take one of these edges out", names.join(", "));
@@ -158,6 +159,9 @@ impl Layout<'_> {
         }
         let settings = freeze::freeze(component.platform, &component.observation.settings);
         if settings.is_empty() {
+            // Held already: as one more holder, this request may be the last one and then puts the first prior settings back.
+            let back = freeze::thaw_held(self.facts.target, &component.name, &component.observation.settings);
+            self.add_release(component, back);
             return;
         }
         let words = |pick: fn(&SettingChange) -> &String| list(&settings, pick);
@@ -165,6 +169,16 @@ impl Layout<'_> {
         let undo = format!("set back: {from}");
         let key = self.key(component, "freeze");
         self.add_settings(component, key, "stop automatic deploys", (from, to), undo, settings);
+    }
+
+    fn add_release(&mut self, component: &ComponentFacts, back: Vec<SettingChange>) {
+        if back.is_empty() {
+            return;
+        }
+        let (from, to) = (list(&back, |s| &s.from), list(&back, |s| &s.to));
+        let key = format!("release-{:02}-{}", self.release.len() + 1, component.name);
+        let step = planned(component, key, "end the hold", EffectClass::SetToValue, (from, to), "hold again");
+        self.release.push(PlannedStep { change: Change::SetSettings { settings: back }, ..step });
     }
 
     fn pin(&mut self, component: &ComponentFacts) {
@@ -177,7 +191,8 @@ impl Layout<'_> {
             return;
         }
         let key = self.key(component, "pin");
-        let words = ("it can be replaced by the next build".to_owned(), "it stays published until it is released".to_owned());
+        let words =
+            ("it can be replaced by the next build".to_owned(), "it stays published until it is released".to_owned());
         self.add_settings(component, key, "lock the published deploy", words, "unlock it".into(), settings);
     }
 
@@ -199,12 +214,7 @@ impl Layout<'_> {
             }
         }
         back.retain(|setting| setting.from != setting.to);
-        if !back.is_empty() {
-            let (from, to) = (list(&back, |s| &s.from), list(&back, |s| &s.to));
-            let key = format!("release-{:02}-{}", self.release.len() + 1, component.name);
-            let step = planned(component, key, "end the hold", EffectClass::SetToValue, (from, to), "hold again");
-            self.release.push(PlannedStep { change: Change::SetSettings { settings: back }, ..step });
-        }
+        self.add_release(component, back);
         let step = planned(component, key, action, EffectClass::SetToValue, (from, to), &undo);
         self.steps.push(PlannedStep { change: Change::SetSettings { settings }, ..step });
     }
@@ -237,7 +247,12 @@ impl Layout<'_> {
         self.steps.push(PlannedStep { destructive, change, ..step });
     }
 
-    fn code(&mut self, component: &ComponentFacts, goal: &Goal, difference: Option<&Difference>) -> Result<(), PlanRefusal> {
+    fn code(
+        &mut self,
+        component: &ComponentFacts,
+        goal: &Goal,
+        difference: Option<&Difference>,
+    ) -> Result<(), PlanRefusal> {
         let (code, _) = concerns(self.facts.request.spec.strategy);
         if code && Self::deploy_moves(component, goal) {
             return self.roll_back(component, goal);
@@ -258,7 +273,10 @@ impl Layout<'_> {
         let Some(wanted) = &goal.deploy else { return Ok(()) };
         let known = component.observation.deploys.iter().find(|deploy| deploy.id == *wanted && deploy.can_return);
         let Some(known) = known else {
-            let text = format!("component {}: {} no longer holds deploy {wanted}, or it was never live: choose another backup", component.name, component.platform);
+            let text = format!(
+                "component {}: {} no longer holds deploy {wanted}, or it was never live: choose another backup",
+                component.name, component.platform
+            );
             return refuse(Reason::DeployGone, text);
         };
         let commit = known.commit.clone().or_else(|| goal.commit.clone());
@@ -272,7 +290,12 @@ impl Layout<'_> {
         let key = self.key(component, "code");
         let from = Self::current(component);
         let step = planned(component, key, "put an earlier deploy back into production", class, (from, to), &undo);
-        let change = Change::RollBackDeploy { deploy: wanted.clone(), commit, live, newest: component.observation.newest.clone() };
+        let change = Change::RollBackDeploy {
+            deploy: wanted.clone(),
+            commit,
+            live,
+            newest: component.observation.newest.clone(),
+        };
         self.steps.push(PlannedStep { change, ..step });
         Ok(())
     }
@@ -293,7 +316,9 @@ impl Layout<'_> {
 
     fn branch(&mut self, component: &ComponentFacts, goal: &Goal) {
         let (code, _) = concerns(self.facts.request.spec.strategy);
-        let (Some(branch), Some(commit), Some(head)) = (&component.branch, &goal.commit, &component.observation.current) else {
+        let (Some(branch), Some(commit), Some(head)) =
+            (&component.branch, &goal.commit, &component.observation.current)
+        else {
             return;
         };
         if !code || head.id == *commit {
@@ -306,10 +331,12 @@ impl Layout<'_> {
         let (before, name) = (head.id.clone(), branch.branch.clone());
         match branch.rollback {
             BranchRollback::ForcedMove => {
-                let to = format!("{name} at {} by a forced move; the old head is kept under {keep_under}", short(commit));
+                let to =
+                    format!("{name} at {} by a forced move; the old head is kept under {keep_under}", short(commit));
                 let key = self.key(component, "branch");
                 let step = planned(component, key, "move the branch", EffectClass::CompareAndSet, (from, to), &undo);
-                let change = Change::MoveBranch { branch: name, before, after: Some(commit.clone()), force: true, keep_under };
+                let change =
+                    Change::MoveBranch { branch: name, before, after: Some(commit.clone()), force: true, keep_under };
                 self.steps.push(PlannedStep { destructive: true, change, ..step });
             }
             BranchRollback::RestoreCommit => {

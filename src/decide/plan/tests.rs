@@ -42,13 +42,24 @@ fn backend() -> ComponentFacts {
 }
 
 fn source(mode: BranchRollback) -> ComponentFacts {
-    let branch =
-        GithubSpec { owner: "o".into(), repository: "r".into(), branch: "main".into(), rollback: mode, ref_prefix: "refs/savepoint".into() };
+    let branch = GithubSpec {
+        owner: "o".into(),
+        repository: "r".into(),
+        branch: "main".into(),
+        rollback: mode,
+        ref_prefix: "refs/savepoint".into(),
+    };
     ComponentFacts {
         name: "source".into(),
         role: Role::Source,
         platform: PlatformName::Github,
-        capabilities: Capabilities { environment: false, roll_back: false, redeploy: false, freeze: false, move_branch: true },
+        capabilities: Capabilities {
+            environment: false,
+            roll_back: false,
+            redeploy: false,
+            freeze: false,
+            move_branch: true,
+        },
         observation: Observation {
             resource: "R_1:refs/heads/main".into(),
             current: Some(deploy("bbbb", "bbbb")),

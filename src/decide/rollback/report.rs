@@ -47,9 +47,11 @@ pub fn phase(status: &RollbackRequestStatus) -> &'static str {
 /// What was and was not done, in words.
 pub fn what_was_done(status: &RollbackRequestStatus) -> String {
     let Some(plan) = &status.plan else { return "nothing was changed".into() };
-    let state = |step: &PlannedStep| status.steps.iter().find(|record| record.key == step.key).map(|record| record.state);
+    let state =
+        |step: &PlannedStep| status.steps.iter().find(|record| record.key == step.key).map(|record| record.state);
     let named = |wanted: fn(Option<StepState>) -> bool| {
-        let keys: Vec<&str> = plan.steps.iter().filter(|step| wanted(state(step))).map(|step| step.key.as_str()).collect();
+        let keys: Vec<&str> =
+            plan.steps.iter().filter(|step| wanted(state(step))).map(|step| step.key.as_str()).collect();
         keys.join(", ")
     };
     let done = named(|state| state == Some(StepState::Verified));
@@ -103,7 +105,12 @@ pub fn statements(status: &RollbackRequestStatus, situation: &Situation, holds: 
     said.push(planned(status));
     said.push(confirmed(status, situation));
     said.push(match holds {
-        true => say(ConditionType::Frozen, true, Reason::FrozenByRollback, "automatic deploys are off until spec.release is true"),
+        true => say(
+            ConditionType::Frozen,
+            true,
+            Reason::FrozenByRollback,
+            "automatic deploys are off until spec.release is true",
+        ),
         false => say(ConditionType::Frozen, false, Reason::NotFrozen, "this request holds nothing"),
     });
     said
@@ -111,7 +118,12 @@ pub fn statements(status: &RollbackRequestStatus, situation: &Situation, holds: 
 
 fn planned(status: &RollbackRequestStatus) -> Statement {
     match &status.plan {
-        Some(plan) => say(ConditionType::Planned, true, Reason::PlanFrozen, format!("{} steps, {}", plan.steps.len(), plan.digest)),
+        Some(plan) => say(
+            ConditionType::Planned,
+            true,
+            Reason::PlanFrozen,
+            format!("{} steps, {}", plan.steps.len(), plan.digest),
+        ),
         None => say(ConditionType::Planned, Tri::Unknown, Reason::Pending, "there is no plan yet"),
     }
 }

@@ -1,6 +1,6 @@
 //! One step: from its record and what was just read, exactly one thing to do.
 
-use crate::api::{AnsweredOutcome, Answer, EffectClass, PlannedStep, Question, StepRecord, StepState};
+use crate::api::{Answer, AnsweredOutcome, EffectClass, PlannedStep, Question, StepRecord, StepState};
 use crate::decide::facts::Progress;
 use crate::decide::step_log::StepEvent;
 
@@ -92,7 +92,9 @@ fn not_begun(view: &StepView<'_>, progress: &Progress) -> StepDecision {
             StepDecision::Begin
         }
         Progress::InProgress { message, .. } => drift(&format!("somebody is at it: {message}")),
-        Progress::Drifted { message } | Progress::Unclear { message } | Progress::Failed { message, .. } => drift(message),
+        Progress::Drifted { message } | Progress::Unclear { message } | Progress::Failed { message, .. } => {
+            drift(message)
+        }
     }
 }
 
@@ -102,7 +104,9 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
         return answered(answer);
     }
     if !view.waited_out {
-        return StepDecision::Wait("the outcome of the call is not known; waiting until it can no longer be under way".into());
+        return StepDecision::Wait(
+            "the outcome of the call is not known; waiting until it can no longer be under way".into(),
+        );
     }
     match progress {
         Progress::Done { output, evidence } => {
@@ -111,7 +115,9 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
         Progress::InProgress { output, message } => {
             StepDecision::Record(StepEvent::Adopted { output: output.clone(), message: message.clone() })
         }
-        Progress::Failed { output: Some(_), message } => StepDecision::Record(StepEvent::Failed { message: message.clone() }),
+        Progress::Failed { output: Some(_), message } => {
+            StepDecision::Record(StepEvent::Failed { message: message.clone() })
+        }
         Progress::NotStarted if view.step.class.may_repeat() => {
             let message = "nothing came of the attempt; the call may be repeated".into();
             StepDecision::Record(StepEvent::Rearmed { message })
@@ -134,7 +140,8 @@ fn answered(answer: &Answer) -> StepDecision {
             StepDecision::Record(StepEvent::Adopted { output: output.clone(), message })
         }
         AnsweredOutcome::NotApplied => {
-            let message = "a person says that the call did not take effect; make a new RollbackRequest to try again".into();
+            let message =
+                "a person says that the call did not take effect; make a new RollbackRequest to try again".into();
             StepDecision::Record(StepEvent::Failed { message })
         }
     }
@@ -164,7 +171,9 @@ fn taken(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> StepD
             StepDecision::Record(StepEvent::Adopted { output: Some(output.clone()), message: message.clone() })
         }
         Progress::InProgress { message, .. } => StepDecision::Wait(message.clone()),
-        Progress::NotStarted if !view.settled => StepDecision::Wait("the platform took the call; it does not show yet".into()),
+        Progress::NotStarted if !view.settled => {
+            StepDecision::Wait("the platform took the call; it does not show yet".into())
+        }
         Progress::NotStarted => {
             let said = record.message.clone().unwrap_or_default();
             let message = format!("the platform took the call ({said}), and nothing changed");

@@ -39,7 +39,8 @@ fn plan() -> Plan {
 }
 
 fn request(status: RollbackRequestStatus) -> RollbackRequest {
-    let spec = serde_json::json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": "Code", "to": {"previous": {}}});
+    let spec =
+        serde_json::json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": "Code", "to": {"previous": {}}});
     let mut request = RollbackRequest::new("back", serde_json::from_value(spec).unwrap());
     request.metadata.creation_timestamp = Some(Time(at(1_000)));
     request.status = Some(status);
@@ -52,7 +53,14 @@ fn verified(key: &str) -> StepRecord {
 
 fn intent(class: EffectClass) -> Intent {
     let empty = String::new;
-    Intent { id: "u/02/1".into(), epoch: 1, class, params_digest: empty(), baseline_digest: empty(), deadline_seconds: 20 }
+    Intent {
+        id: "u/02/1".into(),
+        epoch: 1,
+        class,
+        params_digest: empty(),
+        baseline_digest: empty(),
+        deadline_seconds: 20,
+    }
 }
 
 fn started(key: &str, class: EffectClass) -> StepRecord {
@@ -72,7 +80,9 @@ fn confirmed() -> RollbackRequestStatus {
 #[test]
 fn a_run_goes_through_its_stages_in_order() {
     let mut status = RollbackRequestStatus { started: Some(Time(at(1_000))), ..RollbackRequestStatus::default() };
-    let stage_of = |status: &RollbackRequestStatus, holds| stage(&request(status.clone()), holds, at(1_010));
+    let stage_of = |status: &RollbackRequestStatus, holds| {
+        stage(&request(status.clone()), if holds { Holding::Last } else { Holding::No }, at(1_010))
+    };
     assert_eq!(stage_of(&status, false), Stage::Plan);
     status.plan = Some(plan());
     assert_eq!(stage_of(&status, false), Stage::Confirm);
@@ -93,9 +103,10 @@ fn a_run_goes_through_its_stages_in_order() {
     assert_eq!(stage_of(&status, true), Stage::Settled);
     let mut released = request(status.clone());
     released.spec.release = Some(true);
-    assert!(matches!(stage(&released, true, at(1_010)), Stage::Release(step) if step.key == "release-01"));
+    assert!(matches!(stage(&released, Holding::Last, at(1_010)), Stage::Release(step) if step.key == "release-01"));
+    assert_eq!(stage(&released, Holding::Shared, at(1_010)), Stage::Unhold);
     released.status.as_mut().unwrap().steps.push(verified("release-01"));
-    assert_eq!(stage(&released, true, at(1_010)), Stage::Unhold);
+    assert_eq!(stage(&released, Holding::Last, at(1_010)), Stage::Unhold);
 }
 
 #[test]
@@ -104,22 +115,26 @@ fn cancel_and_deadline_wait_for_an_open_call_only() {
     status.steps.push(verified("01"));
     let mut cancelled = request(status.clone());
     cancelled.spec.cancel = Some(true);
-    assert!(matches!(stage(&cancelled, true, at(1_010)), Stage::End(Outcome::Cancelled, ..)));
+    assert!(matches!(stage(&cancelled, Holding::Last, at(1_010)), Stage::End(Outcome::Cancelled, ..)));
     status.safety_backup_verified = true;
     status.steps.push(started("02", EffectClass::Keyless));
     let mut open = request(status);
     open.spec.cancel = Some(true);
-    assert!(matches!(stage(&open, true, at(1_010)), Stage::Step(step) if step.key == "02"));
-    assert!(matches!(stage(&request(confirmed()), true, at(9_000)), Stage::End(Outcome::Failed, Reason::DeadlineExceeded, _)));
+    assert!(matches!(stage(&open, Holding::Last, at(1_010)), Stage::Step(step) if step.key == "02"));
+    assert!(matches!(
+        stage(&request(confirmed()), Holding::Last, at(9_000)),
+        Stage::End(Outcome::Failed, Reason::DeadlineExceeded, _)
+    ));
 }
 
 #[test]
 fn a_request_first_seen_too_late_is_not_run() {
-    let mut late = request(RollbackRequestStatus { started: Some(Time(at(2_000))), ..RollbackRequestStatus::default() });
+    let mut late =
+        request(RollbackRequestStatus { started: Some(Time(at(2_000))), ..RollbackRequestStatus::default() });
     late.spec.expires_at = Some(Time(at(1_999)));
-    assert!(matches!(stage(&late, false, at(2_001)), Stage::End(Outcome::Expired, ..)));
+    assert!(matches!(stage(&late, Holding::No, at(2_001)), Stage::End(Outcome::Expired, ..)));
     late.status.as_mut().unwrap().started = Some(Time(at(1_998)));
-    assert_eq!(stage(&late, false, at(2_001)), Stage::Plan);
+    assert_eq!(stage(&late, Holding::No, at(2_001)), Stage::Plan);
 }
 
 fn view<'a>(step: &'a PlannedStep, record: Option<&'a StepRecord>, progress: Progress) -> StepView<'a> {
@@ -140,7 +155,10 @@ fn an_unknown_keyless_call_is_adopted_or_asked_about_never_resent() {
     let keyless = step("02", EffectClass::Keyless);
     let open = started("02", EffectClass::Keyless);
     let found = Progress::InProgress { output: Some("dep-9".into()), message: "queued".into() };
-    assert!(matches!(decide_step(&view(&keyless, Some(&open), found)), StepDecision::Record(StepEvent::Adopted { .. })));
+    assert!(matches!(
+        decide_step(&view(&keyless, Some(&open), found)),
+        StepDecision::Record(StepEvent::Adopted { .. })
+    ));
     let StepDecision::Ask(question) = decide_step(&view(&keyless, Some(&open), Progress::NotStarted)) else { panic!() };
     assert_eq!(question.attempt, "u/02/1");
     let early = StepView { waited_out: false, ..view(&keyless, Some(&open), Progress::NotStarted) };
@@ -188,7 +206,8 @@ fn drift_before_the_first_effect_replans_and_after_it_stops() {
 fn a_platform_that_says_yes_and_does_nothing_fails_the_step() {
     let set = step("01", EffectClass::SetToValue);
     let open = started("01", EffectClass::SetToValue);
-    let taken = advance("01", Some(&open), StepEvent::Taken { output: None, message: "200".into() }, at(1_000)).unwrap();
+    let taken =
+        advance("01", Some(&open), StepEvent::Taken { output: None, message: "200".into() }, at(1_000)).unwrap();
     assert!(matches!(
         decide_step(&view(&set, Some(&taken), Progress::NotStarted)),
         StepDecision::Record(StepEvent::Failed { .. })

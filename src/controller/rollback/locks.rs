@@ -1,0 +1,203 @@
+//! Locks: one holder per platform resource, cluster-wide. A lock is a Lease in the operator's namespace, made, never renewed, and
+//! released when its holder has ended or is gone: never by time.
+//!
+//! RBAC: `leases` in the operator's namespace: get, create, delete. `rollbackrequests` get, list.
+
+use super::Step;
+use crate::api::{PlatformName, Reason, RollbackRequest, RollbackRequestStatus};
+use crate::controller::Context;
+use crate::controller::run::Failure;
+use crate::keyed_digest::sha256_hex;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Api, ResourceExt};
+
+const HOLDER_NAMESPACE: &str = "savepoint.dev/holder-namespace";
+const HOLDER_NAME: &str = "savepoint.dev/holder-name";
+const RESOURCE: &str = "savepoint.dev/resource";
+
+/// Why the locks were not taken.
+pub(super) struct Queue {
+    /// Place, from 1.
+    pub position: i64,
+    /// Who is before us, in words.
+    pub waiting_for: String,
+}
+
+/// The name by which a resource of a platform is locked, readable and canonical.
+pub(super) fn resource_name(platform: PlatformName, resource: &str) -> String {
+    format!("{platform}/{resource}")
+}
+
+fn lease_name(resource: &str) -> String {
+    format!("lock-{}", &sha256_hex(resource.as_bytes())[..40])
+}
+
+fn leases(context: &Context) -> Api<Lease> {
+    Api::namespaced(context.client.clone(), &context.config.namespace)
+}
+
+/// Who is before this request, if anybody: a live holder of one of its resources, or an earlier request in the queue for one.
+pub(super) async fn queue(
+    context: &Context,
+    request: &RollbackRequest,
+    resources: &[String],
+) -> Result<Option<Queue>, Failure> {
+    let everyone = Api::<RollbackRequest>::all(context.client.clone());
+    let all = everyone.list(&ListParams::default()).await.map_err(Failure::kube("list requests"))?.items;
+    let order = |one: &RollbackRequest| (one.metadata.creation_timestamp.as_ref().map(|time| time.0), one.uid());
+    let mut before: Vec<&RollbackRequest> = all
+        .iter()
+        .filter(|other| other.uid() != request.uid())
+        .filter(|other| other.status.as_ref().is_some_and(|status| status.outcome.is_none()))
+        .filter(|other| {
+            let waits = other.status.iter().flat_map(|status| &status.queued_for);
+            waits.clone().any(|wanted| resources.contains(wanted)) && order(other) < order(request)
+        })
+        .collect();
+    before.sort_by_key(|other| order(other));
+    for resource in resources {
+        if let Some(holder) = holder(context, resource, request).await? {
+            let position = i64::try_from(before.len()).unwrap_or(0) + 1;
+            return Ok(Some(Queue { position, waiting_for: format!("{holder} to finish with {resource}") }));
+        }
+    }
+    Ok(before.first().map(|first| Queue {
+        position: i64::try_from(before.len()).unwrap_or(0) + 1,
+        waiting_for: format!(
+            "RollbackRequest {}/{}, which came first",
+            first.namespace().unwrap_or_default(),
+            first.name_any()
+        ),
+    }))
+}
+
+/// The live holder of a lock, in words. A lock whose holder has ended or is gone is removed here.
+async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> Result<Option<String>, Failure> {
+    let api = leases(context);
+    let Some(lease) = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))? else {
+        return Ok(None);
+    };
+    let uid = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+    if Some(&uid) == asking.uid().as_ref() {
+        return Ok(None);
+    }
+    let note = |key: &str| lease.annotations().get(key).cloned().unwrap_or_default();
+    let (namespace, name) = (note(HOLDER_NAMESPACE), note(HOLDER_NAME));
+    let found = Api::<RollbackRequest>::namespaced(context.client.clone(), &namespace)
+        .get_opt(&name)
+        .await
+        .map_err(Failure::kube("get the holder of a lock"))?;
+    let live = found.filter(|found| found.uid().as_deref() == Some(&uid));
+    let ended = live.as_ref().is_none_or(|live| live.status.as_ref().is_some_and(|status| status.outcome.is_some()));
+    if ended {
+        remove(&api, &lease).await?;
+        return Ok(None);
+    }
+    // The holder may live in another tenant's namespace: its name says enough to wait, and nothing else.
+    let same = asking.namespace().as_deref() == Some(namespace.as_str());
+    Ok(Some(if same {
+        format!("RollbackRequest {name}")
+    } else {
+        format!("a RollbackRequest in namespace {namespace}")
+    }))
+}
+
+async fn remove(api: &Api<Lease>, lease: &Lease) -> Result<(), Failure> {
+    let preconditions = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api.delete(&lease.name_any(), &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::kube("remove a lock")(error)),
+    }
+}
+
+/// Takes all locks or none. `resources` must have been read with this request's own credential before: else one tenant could block
+/// another by naming its resource.
+pub(super) async fn take(
+    context: &Context,
+    request: &RollbackRequest,
+    resources: &[String],
+) -> Result<Option<Queue>, Failure> {
+    if let Some(queue) = queue(context, request, resources).await? {
+        return Ok(Some(queue));
+    }
+    let mut sorted = resources.to_vec();
+    sorted.sort(); // one order for everybody: no two can wait for each other
+    for (index, resource) in sorted.iter().enumerate() {
+        if !create(context, request, resource).await? {
+            for taken in &sorted[..index] {
+                give_back(context, request, taken).await?;
+            }
+            let waiting_for = format!("the lock of {resource}, which was taken at this moment");
+            return Ok(Some(Queue { position: 1, waiting_for }));
+        }
+    }
+    Ok(None)
+}
+
+async fn create(context: &Context, request: &RollbackRequest, resource: &str) -> Result<bool, Failure> {
+    let annotations = [
+        (HOLDER_NAMESPACE, request.namespace().unwrap_or_default()),
+        (HOLDER_NAME, request.name_any()),
+        (RESOURCE, resource.to_owned()),
+    ];
+    let lease = Lease {
+        metadata: ObjectMeta {
+            name: Some(lease_name(resource)),
+            labels: Some([("savepoint.dev/lock".to_owned(), "true".to_owned())].into()),
+            annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec { holder_identity: request.uid(), ..LeaseSpec::default() }),
+    };
+    let api = leases(context);
+    match api.create(&PostParams::default(), &lease).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let found = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))?;
+            Ok(found.and_then(|lease| lease.spec?.holder_identity) == request.uid())
+        }
+        Err(error) => Err(Failure::kube("take a lock")(error)),
+    }
+}
+
+async fn give_back(context: &Context, request: &RollbackRequest, resource: &str) -> Result<(), Failure> {
+    let api = leases(context);
+    let Some(lease) = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))? else {
+        return Ok(());
+    };
+    match lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()) == request.uid() {
+        true => remove(&api, &lease).await,
+        false => Ok(()),
+    }
+}
+
+/// Gives all locks of this request back.
+pub(super) async fn give_all_back(
+    context: &Context,
+    request: &RollbackRequest,
+    status: &mut RollbackRequestStatus,
+) -> Result<(), Failure> {
+    for resource in &status.locks {
+        give_back(context, request, resource).await?;
+    }
+    status.locks.clear();
+    Ok(())
+}
+
+/// The run has ended: its locks go, and the target is told.
+pub(super) async fn unlock(
+    context: &Context,
+    request: RollbackRequest,
+    target: Option<&crate::api::DeploymentTarget>,
+) -> Result<Step, Failure> {
+    let mut status = request.status.clone().unwrap_or_default();
+    give_all_back(context, &request, &mut status).await?;
+    if let Some(target) = target {
+        super::hold::operation_ended(context, target, &request).await?;
+    }
+    let message = status.message.clone().unwrap_or_default();
+    Ok(Step::go_on(request, status, Reason::Completed, message))
+}
