@@ -14,28 +14,30 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"savepoint/tests/controlplane/internal/run"
 )
 
 const (
-	// dirVariable leads the worker to the folder that the supervisor made for it.
-	dirVariable = "CONTROLPLANE_DIR"
-	dirPrefix   = "savepoint-controlplane-"
+	// workerName is the program that lies beside this one.
+	workerName = "controlplane-worker"
+	dirPrefix  = "savepoint-controlplane-"
 
 	// patience is how long a worker that was told to stop may take before it is killed.
 	patience = 20 * time.Second
 )
 
-func supervise(options options) int {
+func supervise(options run.Options) int {
 	// A caller that is gone must not take us with it: there is still something to clean up.
 	signal.Ignore(syscall.SIGPIPE)
-	sweep(options.parent)
+	sweep(options.Parent)
 	// What the worker leaves behind becomes ours, not init's.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fail(fmt.Errorf("become the one who inherits orphans: %w", err))
+		run.Fail(fmt.Errorf("become the one who inherits orphans: %w", err))
 	}
-	dir, lock, err := makeDir(options.parent)
+	dir, lock, err := makeDir(options.Parent)
 	if err != nil {
-		fail(err)
+		run.Fail(err)
 	}
 	status := runWorker(dir, lock)
 	buryOrphans()
@@ -52,10 +54,14 @@ func runWorker(dir string, lock *os.File) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 
-	worker := exec.Command("/proc/self/exe", os.Args[1:]...)
-	worker.Args[0] = workerName
+	self, err := os.Executable()
+	if err != nil {
+		run.Fail(err)
+	}
+	worker := exec.Command(filepath.Join(filepath.Dir(self), workerName), os.Args[1:]...)
 	worker.Env = append(os.Environ(),
-		dirVariable+"="+dir,
+		run.DirVariable+"="+dir,
+		run.SupervisorVariable+"="+self,
 		// Whatever the worker or what it starts puts into a temporary or cache folder goes with ours.
 		"TMPDIR="+dir,
 		"XDG_CACHE_HOME="+dir,
@@ -66,11 +72,11 @@ func runWorker(dir string, lock *os.File) int {
 	worker.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	input, err := worker.StdinPipe()
 	if err != nil {
-		fail(err)
+		run.Fail(err)
 	}
 	if err := worker.Start(); err != nil {
 		_ = os.RemoveAll(dir)
-		fail(fmt.Errorf("start the worker: %w", err))
+		run.Fail(fmt.Errorf("start the worker: %w", err))
 	}
 
 	var once sync.Once
@@ -115,7 +121,7 @@ func waitForAnotherParent() {
 // buryOrphans kills and reaps what the worker left, and what that left, until nothing is.
 func buryOrphans() {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		killChildren()
+		run.KillChildren()
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 			if err == syscall.ECHILD {

@@ -12,21 +12,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"savepoint/tests/controlplane/internal/run"
 )
 
-const (
-	etcd              = "etcd"
-	apiServer         = "kube-apiserver"
-	controllerManager = "kube-controller-manager"
-
-	// workerVariable tells the tether whose death it waits for.
-	workerVariable = "CONTROLPLANE_WORKER"
-)
-
-func runTethered(name string) error {
-	worker, err := strconv.Atoi(os.Getenv(workerVariable))
+// becomeTethered returns only when it fails.
+func becomeTethered(name string) error {
+	worker, err := strconv.Atoi(os.Getenv(run.WorkerVariable))
 	if err != nil {
-		return fmt.Errorf("%s: %w", workerVariable, err)
+		return fmt.Errorf("%s: %w", run.WorkerVariable, err)
 	}
 	// The request belongs to the thread that makes it and stays with the thread that calls exec.
 	runtime.LockOSThread()
@@ -37,23 +31,6 @@ func runTethered(name string) error {
 	if os.Getppid() != worker {
 		return errors.New("the worker is gone")
 	}
-	real := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), name)
+	real := filepath.Join(os.Getenv(run.AssetsVariable), name)
 	return fmt.Errorf("run %s: %w", real, syscall.Exec(real, append([]string{name}, os.Args[1:]...), os.Environ()))
-}
-
-// layTethers makes links by the names envtest starts, all leading to this very program.
-func layTethers(dir string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	for _, name := range []string{etcd, apiServer, controllerManager} {
-		if err := os.Symlink(self, filepath.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

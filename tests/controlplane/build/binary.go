@@ -17,8 +17,7 @@ import (
 // clusterBinaries lie side by side in one folder, the way KUBEBUILDER_ASSETS wants them.
 var clusterBinaries = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"}
 
-// buildOrder has the API server first among the cluster's: it compiles most of what the others need.
-var buildOrder = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "controlplane", "helm"}
+var buildOrder = append(append([]string{}, clusterBinaries...), "controlplane", "controlplane-worker", "helm")
 
 type binary struct {
 	name    string
@@ -61,13 +60,14 @@ func wantedBinaries(module, cache string) (map[string]binary, error) {
 		return nil, err
 	}
 
-	cluster := filepath.Join(cache, clusterHash)
+	cluster, program := filepath.Join(cache, clusterHash), filepath.Join(cache, "controlplane-"+programHash)
 	list := []binary{
 		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", module: module, ldflags: stripped, path: cluster, seconds: 40},
 		{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", module: module, ldflags: kubernetes, path: cluster, seconds: 160},
 		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", module: module, ldflags: kubernetes, path: cluster, seconds: 50},
 		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: module, ldflags: kubernetes, path: cluster, seconds: 20},
-		{name: "controlplane", pkg: ".", module: module, ldflags: stripped, path: filepath.Join(cache, "controlplane-"+programHash), seconds: 15},
+		{name: "controlplane", pkg: ".", module: module, ldflags: stripped, path: program, seconds: 2},
+		{name: "controlplane-worker", pkg: "./worker", module: module, ldflags: stripped, path: program, seconds: 15},
 		{name: "helm", pkg: "helm.sh/helm/v3/cmd/helm", module: helm, ldflags: stripped, path: filepath.Join(cache, "helm-"+helmHash), seconds: 60},
 	}
 	wanted := make(map[string]binary, len(list))
@@ -107,15 +107,18 @@ func requiredVersion(goMod, module string) (string, error) {
 	return "", fmt.Errorf("%s does not require %s", goMod, module)
 }
 
+// programSources lists the source files of the start/stop program, which are its module's own.
 func programSources(module string) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(module, "*.go"))
-	if err != nil {
-		return nil, err
-	}
 	var sources []string
-	for _, file := range files {
-		if !strings.HasSuffix(file, "_test.go") {
-			sources = append(sources, file)
+	for _, folder := range []string{".", "worker", "internal/run"} {
+		files, err := filepath.Glob(filepath.Join(module, folder, "*.go"))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") {
+				sources = append(sources, file)
+			}
 		}
 	}
 	return sources, nil

@@ -1,5 +1,6 @@
 // The processes this one is responsible for, found by asking the kernel rather than by remembering.
-package main
+
+package run
 
 import (
 	"bytes"
@@ -9,18 +10,18 @@ import (
 	"syscall"
 )
 
-// killChildren kills every child that is still running and returns how many there were.
+// KillChildren kills every child that is still running and returns how many there were.
 // There is nothing worth a graceful stop: all they own is deleted with the folder.
-func killChildren() int {
-	running := children(os.Getpid())
+func KillChildren() int {
+	running := Children(os.Getpid())
 	for _, pid := range running {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	return len(running)
 }
 
-// children lists the running (not merely unreaped) processes whose parent is the given one.
-func children(parent int) []int {
+// Children lists the running (not merely unreaped) processes whose parent is the given one.
+func Children(parent int) []int {
 	var found []int
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range files {

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"savepoint/tests/controlplane/internal/run"
 )
 
 type readiness struct {
@@ -29,15 +30,6 @@ type readiness struct {
 
 type identity struct {
 	Kubeconfig string `json:"kubeconfig"`
-}
-
-type failure struct {
-	Error string `json:"error"`
-}
-
-// answer ignores a reader that is gone: the closed input ends the program anyway.
-func answer(value any) {
-	_ = json.NewEncoder(os.Stdout).Encode(value)
 }
 
 func (p *plane) ready() readiness {
@@ -60,7 +52,7 @@ func (p *plane) command(ctx context.Context, line string) any {
 	defer cancel()
 	kubeconfig, err := p.identity(ctx, strings.Fields(line))
 	if err != nil {
-		return failure{Error: err.Error()}
+		return run.Failure{Error: err.Error()}
 	}
 	return identity{Kubeconfig: kubeconfig}
 }

@@ -11,13 +11,20 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"savepoint/tests/controlplane/internal/run"
 )
 
-func work(options options) int {
+// patience is how long stopping may take; the supervisor has as much and does the rest.
+const patience = 20 * time.Second
+
+func main() { os.Exit(work(run.MustParse())) }
+
+func work(options run.Options) int {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	dir := os.Getenv(dirVariable)
+	dir := os.Getenv(run.DirVariable)
 	lines := readLines(stop)
 
 	started := make(chan startResult, 1)
@@ -29,7 +36,7 @@ func work(options options) int {
 	var result startResult
 	select {
 	case result = <-started:
-		started <- result // for cleanUp
+		started <- result // cleanUp looks at it as well
 	case <-ctx.Done():
 	}
 	defer cleanUp(dir, started)
@@ -37,16 +44,16 @@ func work(options options) int {
 		return 0
 	}
 	if result.err != nil {
-		answer(failure{Error: result.err.Error()})
+		run.Answer(run.Failure{Error: result.err.Error()})
 		fmt.Fprintf(os.Stderr, "controlplane: %v\n%s", result.err, logTails(dir))
 		return 1
 	}
 
-	answer(result.plane.ready())
+	run.Answer(result.plane.ready())
 	for {
 		select {
 		case line := <-lines:
-			answer(result.plane.command(ctx, line))
+			run.Answer(result.plane.command(ctx, line))
 		case <-ctx.Done():
 			return 0
 		}
@@ -76,7 +83,7 @@ func readLines(stop func()) <-chan string {
 func cleanUp(dir string, started <-chan startResult) {
 	ended := false
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		running := killChildren()
+		running := run.KillChildren()
 		if ended && running == 0 {
 			break
 		}

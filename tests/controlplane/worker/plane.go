@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"savepoint/tests/controlplane/internal/run"
 )
 
 type plane struct {
@@ -34,10 +36,10 @@ type plane struct {
 	kubeconfigs int
 }
 
-func start(ctx context.Context, dir string, options options) (*plane, error) {
+func start(ctx context.Context, dir string, options run.Options) (*plane, error) {
 	log.SetLogger(logr.Discard()) // each part has its own log file
 	bin := filepath.Join(dir, "bin")
-	if err := prepareTethers(bin, options.assets); err != nil {
+	if err := layTethers(bin, options.Assets); err != nil {
 		return nil, err
 	}
 	ports, err := reservePorts(3)
@@ -57,7 +59,7 @@ func start(ctx context.Context, dir string, options options) (*plane, error) {
 		ControlPlane: envtest.ControlPlane{
 			Etcd:        store,
 			APIServer:   server,
-			KubectlPath: filepath.Join(options.assets, "kubectl"),
+			KubectlPath: filepath.Join(options.Assets, "kubectl"),
 		},
 		ControlPlaneStartTimeout: time.Minute,
 	}
@@ -70,27 +72,32 @@ func start(ctx context.Context, dir string, options options) (*plane, error) {
 		return nil, err
 	}
 
-	p := &plane{dir: dir, assets: options.assets, environment: environment, client: client}
+	p := &plane{dir: dir, assets: options.Assets, environment: environment, client: client}
 	if p.admin, err = p.writeKubeconfig("admin", "", config); err != nil {
 		return nil, err
 	}
-	if options.controllerManager {
+	if options.ControllerManager {
 		if err := p.startControllerManager(ctx, bin); err != nil {
-			return nil, fmt.Errorf("start %s: %w", controllerManager, err)
+			return nil, fmt.Errorf("start %s: %w", run.ControllerManager, err)
 		}
 	}
 	return p, nil
 }
 
-func prepareTethers(bin, assets string) error {
-	if err := layTethers(bin); err != nil {
+// layTethers makes links by the names envtest starts, all leading to the tether, and tells it what it needs to know.
+func layTethers(bin, assets string) error {
+	if err := os.Mkdir(bin, 0o700); err != nil {
 		return err
 	}
-	// The tether reads both.
-	if err := os.Setenv("KUBEBUILDER_ASSETS", assets); err != nil {
-		return err
+	for _, name := range []string{run.Etcd, run.APIServer, run.ControllerManager} {
+		if err := os.Symlink(os.Getenv(run.SupervisorVariable), filepath.Join(bin, name)); err != nil {
+			return err
+		}
 	}
-	return os.Setenv(workerVariable, strconv.Itoa(os.Getpid()))
+	return errors.Join(
+		os.Setenv(run.AssetsVariable, assets),
+		os.Setenv(run.WorkerVariable, strconv.Itoa(os.Getpid())),
+	)
 }
 
 // reservePorts finds free ports and keeps everybody else off them until the process ends: the sockets stay bound
@@ -118,12 +125,12 @@ func reservePorts(count int) ([]string, error) {
 }
 
 func configureEtcd(dir, bin, port, peerPort string) (*envtest.Etcd, error) {
-	output, err := openLog(dir, etcd)
+	output, err := openLog(dir, run.Etcd)
 	if err != nil {
 		return nil, err
 	}
 	server := &envtest.Etcd{
-		Path:    filepath.Join(bin, etcd),
+		Path:    filepath.Join(bin, run.Etcd),
 		URL:     loopback("http", port),
 		DataDir: filepath.Join(dir, "etcd"),
 		Out:     output,
@@ -137,13 +144,13 @@ func configureEtcd(dir, bin, port, peerPort string) (*envtest.Etcd, error) {
 	return server, nil
 }
 
-func configureAPIServer(dir, bin, port string, options options) (*envtest.APIServer, error) {
-	output, err := openLog(dir, apiServer)
+func configureAPIServer(dir, bin, port string, options run.Options) (*envtest.APIServer, error) {
+	output, err := openLog(dir, run.APIServer)
 	if err != nil {
 		return nil, err
 	}
 	server := &envtest.APIServer{
-		Path:    filepath.Join(bin, apiServer),
+		Path:    filepath.Join(bin, run.APIServer),
 		CertDir: filepath.Join(dir, "apiserver"),
 		Out:     output,
 		Err:     output,
@@ -158,16 +165,16 @@ func configureAPIServer(dir, bin, port string, options options) (*envtest.APISer
 		// A loopback address is refused as an endpoint of the "kubernetes" Service, which nothing here needs.
 		Set("advertise-address", "127.0.0.1").
 		Set("endpoint-reconciler-type", "none")
-	if options.controllerManager {
+	if options.ControllerManager {
 		// envtest turns the ServiceAccount admission off because nobody makes the accounts. Now somebody does.
 		arguments.Disable("disable-admission-plugins")
 	}
-	if options.auditLog != "" {
+	if options.AuditLog != "" {
 		policy := filepath.Join(dir, "audit-policy.yaml")
 		if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 			return nil, err
 		}
-		arguments.Set("audit-policy-file", policy).Set("audit-log-path", options.auditLog)
+		arguments.Set("audit-policy-file", policy).Set("audit-log-path", options.AuditLog)
 	}
 	return server, nil
 }
@@ -185,7 +192,7 @@ func (p *plane) startControllerManager(ctx context.Context, bin string) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := p.writeKubeconfig(controllerManager, "", user.Config())
+	kubeconfig, err := p.writeKubeconfig(run.ControllerManager, "", user.Config())
 	if err != nil {
 		return err
 	}
@@ -193,17 +200,17 @@ func (p *plane) startControllerManager(ctx context.Context, bin string) error {
 	if err := os.WriteFile(ca, user.Config().CAData, 0o600); err != nil {
 		return err
 	}
-	output, err := openLog(p.dir, controllerManager)
+	output, err := openLog(p.dir, run.ControllerManager)
 	if err != nil {
 		return err
 	}
 
-	command := exec.Command(filepath.Join(bin, controllerManager),
+	command := exec.Command(filepath.Join(bin, run.ControllerManager),
 		"--kubeconfig="+kubeconfig,
 		"--controllers=*",
 		"--leader-elect=false",
 		"--secure-port=0",
-		"--cert-dir="+filepath.Join(p.dir, controllerManager),
+		"--cert-dir="+filepath.Join(p.dir, run.ControllerManager),
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file="+filepath.Join(p.environment.ControlPlane.APIServer.CertDir, "sa-signer.key"),
 		"--root-ca-file="+ca,
