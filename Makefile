@@ -14,7 +14,7 @@ control-plane: need-go ## Build the Kubernetes control plane of the demo and the
 
 .PHONY: test-control-plane
 test-control-plane: control-plane ## Test that the control plane works and leaves nothing behind
-	@cd tests/controlplane && env $(CONTROLPLANE_ENV) CGO_ENABLED=0 go test -trimpath -count=1 ./...
+	@cd tests/controlplane && env $(CONTROLPLANE_ENV) CGO_ENABLED=0 go test -trimpath -count=1 ./... && cd build && go test ./...
 
 .PHONY: need-go
 need-go:

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -55,7 +56,12 @@ func wantedBinaries(module, cache string) (map[string]binary, error) {
 	if err != nil {
 		return nil, err
 	}
-	helmHash, err := hash(stripped, filepath.Join(helm, "go.mod"), filepath.Join(helm, "go.sum"))
+	helmFlags, err := helmVersionFlags(filepath.Join(helm, "go.mod"))
+	if err != nil {
+		return nil, err
+	}
+	helmFlags = stripped + helmFlags
+	helmHash, err := hash(helmFlags, filepath.Join(helm, "go.mod"), filepath.Join(helm, "go.sum"))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +74,7 @@ func wantedBinaries(module, cache string) (map[string]binary, error) {
 		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: module, ldflags: kubernetes, path: cluster, seconds: 20},
 		{name: "controlplane", pkg: ".", module: module, ldflags: stripped, path: program, seconds: 2},
 		{name: "controlplane-worker", pkg: "./worker", module: module, ldflags: stripped, path: program, seconds: 15},
-		{name: "helm", pkg: "helm.sh/helm/v3/cmd/helm", module: helm, ldflags: stripped, path: filepath.Join(cache, "helm-"+helmHash), seconds: 60},
+		{name: "helm", pkg: "helm.sh/helm/v3/cmd/helm", module: helm, ldflags: helmFlags, path: filepath.Join(cache, "helm-"+helmHash), seconds: 60},
 	}
 	wanted := make(map[string]binary, len(list))
 	for _, binary := range list {
@@ -90,6 +96,24 @@ func versionFlags(version string) string {
 			pkg, version, pkg, parts[0], pkg, parts[1], pkg, pkg)
 	}
 	return flags.String()
+}
+
+// helmVersionFlags sets what Helm's own build sets: without it, Helm takes an unknown cluster for Kubernetes 1.20.
+func helmVersionFlags(goMod string) (string, error) {
+	version, err := requiredVersion(goMod, "helm.sh/helm/v3")
+	if err != nil {
+		return "", err
+	}
+	client, err := requiredVersion(goMod, "k8s.io/client-go") // v0.37.0 is the client of Kubernetes 1.37
+	if err != nil {
+		return "", err
+	}
+	minor := strings.Split(client, ".")[1]
+	flags := " -X helm.sh/helm/v3/internal/version.version=" + version
+	for _, pkg := range []string{"helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules"} {
+		flags += fmt.Sprintf(" -X %s.k8sVersionMajor=1 -X %s.k8sVersionMinor=%s", pkg, pkg, minor)
+	}
+	return flags, nil
 }
 
 // requiredVersion reads one module's version from a go.mod, so that it is written down only there.
@@ -148,22 +172,26 @@ func goEnvironment() []string {
 // build compiles into a folder aside and renames at the end: what has the final name is complete.
 // The compiler inherits the lock, so that it is held even when this program is killed and the compiler is not.
 func (b binary) build(ctx context.Context, label, cache string, lock *os.File) error {
-	partial := filepath.Join(cache, "unfinished", b.name)
-	if err := os.MkdirAll(filepath.Dir(partial), 0o755); err != nil {
+	unfinished := filepath.Join(cache, "unfinished")
+	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
-	defer os.RemoveAll(filepath.Dir(partial))
+	if err := os.MkdirAll(unfinished, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(unfinished)
+	partial := filepath.Join(unfinished, b.name)
 
 	var output bytes.Buffer
-	command := exec.CommandContext(ctx, "go", append(buildArguments, "-ldflags", b.ldflags, "-o", partial, b.pkg)...)
+	command := exec.Command("go", append(buildArguments, "-ldflags", b.ldflags, "-o", partial, b.pkg)...)
 	command.Dir = b.module
-	command.Env = goEnvironment()
+	command.Env = append(goEnvironment(), "GOTMPDIR="+unfinished) // an interrupted compiler does not always tidy up
 	command.Stdout, command.Stderr = &output, &output
 	command.ExtraFiles = []*os.File{lock}
 
 	start := time.Now()
 	stop := showProgress(os.Stderr, label, start)
-	err := command.Run()
+	err := runInterruptibly(ctx, command)
 	stop()
 	if err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", b.pkg, err, output.String())
@@ -176,6 +204,24 @@ func (b binary) build(ctx context.Context, label, cache string, lock *os.File) e
 	}
 	fmt.Fprintf(os.Stderr, "%s built in %d s\n", label, int(time.Since(start).Seconds()))
 	return nil
+}
+
+// runInterruptibly passes an interrupt on to the compiler and all it runs: they are a group of their own.
+func runInterruptibly(ctx context.Context, command *exec.Cmd) error {
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-ctx.Done():
+			_ = syscall.Kill(-command.Process.Pid, syscall.SIGINT)
+		case <-ended:
+		}
+	}()
+	return command.Wait()
 }
 
 // showProgress tells the elapsed time: on one line that it rewrites on a terminal, else by a line now and then.

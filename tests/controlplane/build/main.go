@@ -141,7 +141,7 @@ func assetsOfTheUser(folder string) (string, error) {
 			folder, strings.Join(lacking, ", "))
 	}
 	if !isExecutable(filepath.Join(folder, "kube-controller-manager")) {
-		fmt.Fprintf(os.Stderr, "no kube-controller-manager in %s: tests that need one are skipped\n", folder)
+		fmt.Fprintf(os.Stderr, "no kube-controller-manager in %s: what needs one cannot run\n", folder)
 	}
 	return folder, nil
 }
