@@ -1,0 +1,3 @@
+module savepoint/tests/controlplane/build
+
+go 1.19
