@@ -20,9 +20,17 @@ use serde::{Deserialize, Serialize};
     doc = "One point to go back to: deploy ids, commits, settings and environment variables of every component.",
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRef.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Verified", type_ = "string", json_path = r#".status.conditions[?(@.type=="Verified")].status"#),
+    printcolumn(
+        name = "Verified",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Verified")].status"#
+    ),
     printcolumn(name = "Variables", type_ = "integer", json_path = ".status.variables"),
-    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Succeeded")].message"#),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Succeeded")].message"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

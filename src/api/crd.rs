@@ -7,8 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 /// Names of the kinds, in the order in which they are documented.
-pub const KINDS: [&str; 5] =
-    ["DeploymentTarget", "DeploymentBackup", "RollbackRequest", "HealthPolicy", "BackupStore"];
+pub const KINDS: [&str; 5] = ["DeploymentTarget", "DeploymentBackup", "RollbackRequest", "HealthPolicy", "BackupStore"];
 
 /// Every CRD, ready to be applied.
 pub fn crds() -> Vec<CustomResourceDefinition> {

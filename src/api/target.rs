@@ -20,7 +20,11 @@ use serde::{Deserialize, Serialize};
     doc = "One system: its components, where they run, and how it is backed up and rolled back.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
-    printcolumn(name = "Fresh", type_ = "string", json_path = r#".status.conditions[?(@.type=="BackupFresh")].status"#),
+    printcolumn(
+        name = "Fresh",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="BackupFresh")].status"#
+    ),
     printcolumn(name = "Last Backup", type_ = "date", json_path = ".status.lastBackup.time"),
     printcolumn(name = "Frozen", type_ = "string", json_path = r#".status.conditions[?(@.type=="Frozen")].status"#),
     printcolumn(name = "Operation", type_ = "string", json_path = ".status.activeOperation.name"),
