@@ -5,12 +5,11 @@ use std::sync::Mutex;
 use axum::body::{Body, Bytes};
 use axum::http::Uri;
 use axum::response::Response;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::locked;
 use crate::server::respond;
-use crate::wire::Answer;
+use crate::wire::{Answer, now};
 use crate::world::World;
 
 /// How often each path was asked for.
@@ -65,9 +64,9 @@ fn endless() -> Response {
 
 /// Whether the application answers: what it needs is there, and what is deployed is not broken.
 fn health(world: &World, id: &str) -> Answer {
-    let (settings, now) = (world.settings(), Timestamp::now());
-    let on_render = locked(&world.render).missing(id, now, &settings);
-    let missing = on_render.or_else(|| locked(&world.netlify).missing(id, now, &settings));
+    let (settings, at) = (world.settings(), now());
+    let on_render = locked(&world.render).missing(id, at, &settings);
+    let missing = on_render.or_else(|| locked(&world.netlify).missing(id, at, &settings));
     match missing {
         None => Answer::json(404, &json!({ "status": "unknown" })),
         Some(Health::Up) => Answer::json(200, &json!({ "status": "ok" })),

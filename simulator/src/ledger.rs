@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::locked;
-use crate::wire::{Answer, Call, Note, Platform};
+use crate::wire::{Answer, Call, Note, Platform, now};
 
 /// Older exchanges are forgotten, so that a demo can run for days.
 const KEPT: usize = 20_000;
@@ -75,7 +75,7 @@ impl Ledger {
             let seq = books.effects.len() as u64 + 1;
             books.effects.push(Effect {
                 seq,
-                at: Timestamp::now(),
+                at: now(),
                 platform,
                 resource: note.resource,
                 action: note.action.to_string(),

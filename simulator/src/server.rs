@@ -7,11 +7,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::StreamExt;
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use crate::faults::Kind;
-use crate::wire::{Answer, Call, Platform, Twist};
+use crate::wire::{Answer, Call, Platform, Twist, now};
 use crate::world::World;
 use crate::{admin, app, locked};
 
@@ -41,9 +40,10 @@ async fn route(State(world): State<Arc<World>>, request: Request) -> Response {
 
 async fn read(world: &World, platform: Platform, request: Request) -> Call {
     let (parts, body) = request.into_parts();
-    let headers = parts.headers.iter().map(|(name, value)| {
-        (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let path = parts.uri.path();
     Call {
@@ -55,7 +55,7 @@ async fn read(world: &World, platform: Platform, request: Request) -> Call {
         headers: headers.collect(),
         // A body that cannot be read to its end comes from a client that is gone.
         body: axum::body::to_bytes(body, BODY_LIMIT).await.unwrap_or_default().to_vec(),
-        now: Timestamp::now(),
+        now: now(),
         twist: Twist::default(),
     }
 }
@@ -117,7 +117,7 @@ async fn bend(world: &Arc<World>, call: &Call, kind: &Kind) -> Option<Answer> {
             let answer = world.refusal(call.platform, *code, "accepted by nobody, done later all the same");
             tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
-                perform(&world, &Call { now: Timestamp::now(), ..call }).await;
+                perform(&world, &Call { now: now(), ..call }).await;
             });
             answer
         }

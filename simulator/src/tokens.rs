@@ -92,12 +92,14 @@ impl Tokens {
         let key = (call.platform, call.bearer().unwrap_or_default().to_string());
         let mut spent = locked(&self.spent);
         let entry = spent.entry(key).or_insert((call.now, 0));
-        let reset = entry.0.saturating_add(window).unwrap_or(call.now);
-        if reset <= call.now {
+        let end = |start: Timestamp| start.saturating_add(window).unwrap_or(start);
+        if end(entry.0) <= call.now {
             *entry = (call.now, 0);
         }
         entry.1 += 1;
-        Allowance { limit, used: entry.1, reset: entry.0.saturating_add(window).unwrap_or(call.now) }
+        // Told in whole seconds, and never too early.
+        let reset = Timestamp::from_second(end(entry.0).as_second() + 1).unwrap_or(call.now);
+        Allowance { limit, used: entry.1, reset }
     }
 
     pub fn forget_spending(&self) {

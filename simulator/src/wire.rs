@@ -91,8 +91,7 @@ impl Call {
 
     /// Reads the body as `T`; the error is a sentence about what is wrong.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, BodyFault> {
-        let value: Value =
-            serde_json::from_slice(&self.body).map_err(|fault| BodyFault::NotJson(fault.to_string()))?;
+        let value: Value = serde_json::from_slice(&self.body).map_err(|fault| BodyFault::NotJson(fault.to_string()))?;
         serde_json::from_value(value).map_err(|fault| BodyFault::WrongShape(fault.to_string()))
     }
 
@@ -158,6 +157,11 @@ impl Note {
     pub fn new(action: &'static str, resource: &str, detail: impl Into<String>) -> Self {
         Note { action, resource: resource.to_string(), detail: detail.into() }
     }
+}
+
+/// The present moment, no finer than the vendors tell it.
+pub fn now() -> Timestamp {
+    Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_else(|_| Timestamp::now())
 }
 
 /// The result of a step of routing: both sides are answers, `Err` ends early.

@@ -14,7 +14,7 @@ use crate::world::World;
 pub fn route(world: &World, call: &Call, rest: &[&str]) -> Routed {
     match (call.method.as_str(), rest) {
         ("POST", []) => create(world, call),
-        ("GET", [owner, name]) => with(world, owner, name, |repo| truth(repo)),
+        ("GET", [owner, name]) => with(world, owner, name, truth),
         ("PATCH", [owner, name]) => change(world, call, owner, name),
         ("POST", [owner, name, "push"]) => push(world, call, owner, name),
         ("PUT", [owner, name, "protection"]) => protect(world, call, owner, name),
@@ -175,9 +175,8 @@ fn push(world: &World, call: &Call, owner: &str, name: &str) -> Routed {
         let head = match (&wanted.to, wanted.files.is_empty() && wanted.message.is_empty()) {
             (Some(to), true) => to.clone(),
             (to, _) => {
-                let branch_point = before.clone().or_else(|| {
-                    repo.git.resolve(&format!("refs/heads/{}", repo.default_branch))
-                });
+                let branch_point =
+                    before.clone().or_else(|| repo.git.resolve(&format!("refs/heads/{}", repo.default_branch)));
                 let parent = to.clone().or(branch_point);
                 let commit =
                     NewCommit { message: wanted.message.clone(), files: wanted.files.clone(), date: wanted.date };

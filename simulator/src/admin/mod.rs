@@ -2,7 +2,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -12,7 +11,7 @@ use crate::ledger::Exchange;
 use crate::locked;
 use crate::settings::Settings;
 use crate::tokens::TokenGrant;
-use crate::wire::{Answer, Call, Platform, Routed};
+use crate::wire::{Answer, Call, Platform, Routed, now};
 use crate::world::World;
 
 mod github;
@@ -55,7 +54,9 @@ fn route(world: &World, call: &Call) -> Routed {
             Ok(id) if world.faults.remove(id) => Ok(Answer::empty(204)),
             _ => Err(refusal(404, "no such fault")),
         },
-        ("GET", ["requests"]) => Ok(Answer::json(200, &requests(&world.ledger.exchanges_since(number(call, "since")?)))),
+        ("GET", ["requests"]) => {
+            Ok(Answer::json(200, &requests(&world.ledger.exchanges_since(number(call, "since")?))))
+        }
         ("GET", ["exchanges"]) => Ok(Answer::json(200, &json!(world.ledger.exchanges_since(number(call, "since")?)))),
         ("GET", ["app-hits"]) => Ok(Answer::json(200, &json!(world.hits.all()))),
         ("DELETE", ["app-hits"]) => {
@@ -167,8 +168,4 @@ struct Expired {
 
 fn gone() -> u16 {
     404
-}
-
-fn now() -> Timestamp {
-    Timestamp::now()
 }

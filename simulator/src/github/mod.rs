@@ -92,7 +92,8 @@ fn admit(world: &World, call: &Call, allowance: &Allowance, _: &Settings) -> Res
         return Err(Answer::text(403, "Request forbidden by administrative rules: a User-Agent header is needed.\n"));
     }
     let grant = world.tokens.grant(call).ok_or_else(|| {
-        let message = if call.header("authorization").is_some() { "Bad credentials" } else { "Requires authentication" };
+        let message =
+            if call.header("authorization").is_some() { "Bad credentials" } else { "Requires authentication" };
         refusal(401, message)
     })?;
     if let Some(version) = call.header("x-github-api-version")
@@ -230,7 +231,10 @@ fn bad_body(fault: &BodyFault) -> Answer {
 fn page(scene: &Scene, items: Vec<Value>) -> Routed {
     let call = scene.call;
     let number = |name: &str, otherwise: usize| {
-        call.query_one(name).and_then(|text| text.parse::<usize>().ok()).filter(|number| *number > 0).unwrap_or(otherwise)
+        call.query_one(name)
+            .and_then(|text| text.parse::<usize>().ok())
+            .filter(|number| *number > 0)
+            .unwrap_or(otherwise)
     };
     let (size, asked) = (number("per_page", 30).min(100), number("page", 1));
     let page = if call.twist.repeat_page { 1 } else { asked };

@@ -78,11 +78,43 @@ pub fn rich_commit(scene: &Scene, repo: &Repo, commit: &GitCommit) -> Value {
 }
 
 const REPO_LINKS: [&str; 37] = [
-    "archive", "assignees", "blobs", "branches", "collaborators", "comments", "commits", "compare", "contents",
-    "contributors", "deployments", "downloads", "events", "forks", "git_commits", "git_refs", "git_tags", "hooks",
-    "issue_comment", "issue_events", "issues", "keys", "labels", "languages", "merges", "milestones",
-    "notifications", "pulls", "releases", "stargazers", "statuses", "subscribers", "subscription", "tags", "teams",
-    "trees", "svn",
+    "archive",
+    "assignees",
+    "blobs",
+    "branches",
+    "collaborators",
+    "comments",
+    "commits",
+    "compare",
+    "contents",
+    "contributors",
+    "deployments",
+    "downloads",
+    "events",
+    "forks",
+    "git_commits",
+    "git_refs",
+    "git_tags",
+    "hooks",
+    "issue_comment",
+    "issue_events",
+    "issues",
+    "keys",
+    "labels",
+    "languages",
+    "merges",
+    "milestones",
+    "notifications",
+    "pulls",
+    "releases",
+    "stargazers",
+    "statuses",
+    "subscribers",
+    "subscription",
+    "tags",
+    "teams",
+    "trees",
+    "svn",
 ];
 
 pub fn repo(scene: &Scene, repo: &Repo) -> Value {
@@ -121,7 +153,15 @@ pub fn repo(scene: &Scene, repo: &Repo) -> Value {
 }
 
 const OWNER_LINKS: [&str; 10] = [
-    "avatar", "events", "followers", "following", "gists", "organizations", "received_events", "repos", "starred",
+    "avatar",
+    "events",
+    "followers",
+    "following",
+    "gists",
+    "organizations",
+    "received_events",
+    "repos",
+    "starred",
     "subscriptions",
 ];
 

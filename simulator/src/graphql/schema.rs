@@ -1,6 +1,8 @@
 //! The part of a schema that tells which fields a type has.
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::lexer::{Lexer, Token, read};
 use super::{Field, Operation, OperationKind};
 
@@ -27,8 +29,11 @@ impl Schema {
         Ok(Schema(types))
     }
 
-    pub fn knows(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    /// Sentences about the keys of an input that its type does not have.
+    pub fn unknown_keys(&self, name: &str, input: &Value) -> Vec<String> {
+        let (Some(known), Some(input)) = (self.0.get(name), input.as_object()) else { return Vec::new() };
+        let unknown = input.keys().filter(|key| !known.contains_key(*key));
+        unknown.map(|key| format!("{name} has no field {key}")).collect()
     }
 
     /// Sentences about the fields that the schema does not have. Types it does not describe are passed over.

@@ -60,9 +60,9 @@ pub fn list(scene: &Scene, owner: &Owner) -> Routed {
     let context = call.query_one("context_name").or_else(|| call.query_one("context"));
     let scope = call.query_one("scope").map(|scope| scope.replace('_', "-"));
     let shown = variables(scene, owner).iter().filter(|variable| {
-        context.is_none_or(|context| {
-            variable.values.iter().any(|slot| slot.context == context || slot.context == "all")
-        }) && scope.as_ref().is_none_or(|scope| variable.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope)))
+        context
+            .is_none_or(|context| variable.values.iter().any(|slot| slot.context == context || slot.context == "all"))
+            && scope.as_ref().is_none_or(|scope| variable.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope)))
     });
     Ok(Answer::json(200, &shown.map(|variable| variable_view(variable, scene.settings)).collect::<Value>()))
 }
@@ -101,11 +101,11 @@ pub fn replace(scene: &mut Scene, owner: &Owner, key: &str) -> Routed {
     let fresh = wanted.keep(scene.ids, scene.call.now, free_plan(scene, owner))?;
     let view = variable_view(&fresh, scene.settings);
     let stored = variables_mut(scene, owner)?;
+    let index = stored.iter().position(|variable| variable.key == key).ok_or_else(not_found)?;
     if fresh.key != key && stored.iter().any(|variable| variable.key == fresh.key) {
         return Err(refusal(409, &format!("variable {} exists", fresh.key)));
     }
-    let slot = stored.iter_mut().find(|variable| variable.key == key).ok_or_else(not_found)?;
-    *slot = fresh;
+    stored[index] = fresh;
     told(scene, "netlify.env.set", owner, format!("variable {key} replaced"));
     Ok(Answer::json(200, &view))
 }

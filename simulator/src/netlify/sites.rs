@@ -79,9 +79,11 @@ pub fn site_view(site: &Site, now: Timestamp) -> Value {
 
 pub fn list(scene: &Scene, account: Option<&str>) -> Routed {
     let name = scene.call.query_one("name").unwrap_or_default();
-    let shown = scene.netlify.sites.values().filter(|site| {
-        account.is_none_or(|account| site.account_slug == account) && site.name.contains(name)
-    });
+    let shown = scene
+        .netlify
+        .sites
+        .values()
+        .filter(|site| account.is_none_or(|account| site.account_slug == account) && site.name.contains(name));
     page(scene, shown.map(|site| site_view(site, scene.call.now)).collect())
 }
 

@@ -10,8 +10,7 @@ use crate::settings::{MaskedAs, Settings};
 use crate::wire::Answer;
 
 const SCOPES: [&str; 4] = ["builds", "functions", "runtime", "post-processing"];
-const CONTEXTS: [&str; 7] =
-    ["all", "dev", "dev-server", "branch-deploy", "deploy-preview", "production", "branch"];
+const CONTEXTS: [&str; 7] = ["all", "dev", "dev-server", "branch-deploy", "deploy-preview", "production", "branch"];
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,8 +125,7 @@ fn slot_view(slot: &Slot, value: Option<Value>) -> Value {
 
 /// As it is stored, for the admin API.
 pub fn variable_truth(variable: &Variable) -> Value {
-    let values: Vec<Value> =
-        variable.values.iter().map(|slot| slot_view(slot, Some(json!(slot.value)))).collect();
+    let values: Vec<Value> = variable.values.iter().map(|slot| slot_view(slot, Some(json!(slot.value)))).collect();
     json!({
         "key": variable.key, "scopes": variable.scopes, "values": values, "isSecret": variable.is_secret,
         "updatedAt": variable.updated_at,

@@ -163,8 +163,7 @@ pub fn rollback(scene: &mut Scene, id: &str) -> Routed {
         skips_build: true,
         clear_cache: false,
     };
-    let detail =
-        format!("{} rolls back to deploy {} (commit {})", service.name, target.id, short(&target.commit.id));
+    let detail = format!("{} rolls back to deploy {} (commit {})", service.name, target.id, short(&target.commit.id));
     let view = deploy_view(service.place(order, now, settings));
     scene.notes.push(Note::new("render.rollback", id, detail));
     Ok(Answer::json(201, &view))

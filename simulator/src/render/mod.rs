@@ -84,9 +84,7 @@ fn route(scene: &mut Scene) -> Routed {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = scene.call.method.as_str();
     match (method, parts.as_slice()) {
-        ("GET", ["users"]) => {
-            Ok(Answer::json(200, &json!({ "email": scene.grant.email, "name": scene.grant.login })))
-        }
+        ("GET", ["users"]) => Ok(Answer::json(200, &json!({ "email": scene.grant.email, "name": scene.grant.login }))),
         ("GET", ["owners"]) => owners(scene),
         ("GET", ["services"]) => services::list(scene),
         // Groups are shared between services; nobody has made one here.
