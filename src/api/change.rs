@@ -60,6 +60,8 @@ pub enum Change {
         values_digest: String,
         /// Keyed digest over names and values of the whole environment when the plan was made.
         baseline_digest: String,
+        /// Keyed digest over names and values of what this change leaves alone.
+        untouched_digest: String,
     },
     /// Put an earlier deploy back into production.
     RollBackDeploy {

@@ -28,6 +28,9 @@ pub struct Plan {
     /// Key of the first step after which going back needs a rollback of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_of_no_return: Option<String>,
+    /// Key of the first step that waits for the safety backup. Absent: no step needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_backup_before: Option<String>,
     /// What this plan leaves as it is although it differs, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,

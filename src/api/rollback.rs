@@ -284,9 +284,18 @@ pub struct RollbackRequestStatus {
     /// Backup of the state before the first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety_backup_ref: Option<PinnedRef>,
+    /// Whether the safety backup was verified. No step that changes production begins before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub safety_backup_verified: bool,
+    /// How long automatic deploys stay off: the target's policy when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
     /// Place in the queue while another request holds a resource, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<i64>,
+    /// Platform resources that it needs while it waits in the queue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued_for: Vec<String>,
     /// What it waits for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
@@ -317,6 +326,10 @@ pub struct RollbackRequestStatus {
     /// Last value of the annotation `savepoint.dev/reconcile-requested-at` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn is_zero(value: &i64) -> bool {

@@ -66,19 +66,19 @@ mod tests {
 
     #[test]
     fn the_same_refusal_reads_the_same_on_every_try() {
-        let first = vendor_text("request 6f1c1c2e-8b43-4f5e-9d38-0a8f3c1b2d4e failed", "t");
-        let second = vendor_text("request 0e9d7a11-1111-4f5e-9d38-ffffffffffff failed", "t");
+        let first = vendor_text("request 6f1c1c2e-8b43-4f5e-9d38-0a8f3c1b2d4e failed", "rnd_x");
+        let second = vendor_text("request 0e9d7a11-1111-4f5e-9d38-ffffffffffff failed", "rnd_x");
         assert_eq!(first, second);
     }
 
     #[test]
     fn commits_and_deploys_stay() {
         let text = "deploy dep-ck3v2l1q8s7s73f5abcd is at 0123456789abcdef0123456789abcdef01234567";
-        assert_eq!(vendor_text(text, "t"), text);
+        assert_eq!(vendor_text(text, "rnd_x"), text);
     }
 
     #[test]
     fn a_text_without_end_is_cut_by_characters() {
-        assert_eq!(vendor_text(&"ä ".repeat(500), "t").chars().count(), 160);
+        assert_eq!(vendor_text(&"ä ".repeat(500), "rnd_x").chars().count(), 160);
     }
 }
