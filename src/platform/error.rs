@@ -26,6 +26,22 @@ pub enum ErrorKind {
     NotAllowed,
 }
 
+impl ErrorKind {
+    /// The name, for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialsRejected => "CredentialsRejected",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::NotFound => "NotFound",
+            Self::Refused => "Refused",
+            Self::RateLimited => "RateLimited",
+            Self::Unavailable => "Unavailable",
+            Self::UnexpectedAnswer => "UnexpectedAnswer",
+            Self::NotAllowed => "NotAllowed",
+        }
+    }
+}
+
 /// A read that failed. It carries no body, no URL and no credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{platform}: {operation}: {message}")]
@@ -42,7 +58,28 @@ pub struct Error {
     pub retry_after: Option<Duration>,
 }
 
+/// Longest message.
+const LONGEST_MESSAGE: usize = 200;
+
 impl Error {
+    /// An error whose message is cut to its longest.
+    pub(super) fn new(
+        platform: crate::api::PlatformName,
+        operation: &'static str,
+        kind: ErrorKind,
+        message: impl AsRef<str>,
+    ) -> Self {
+        let message = super::redact::shortened(message.as_ref(), LONGEST_MESSAGE);
+        Self { kind, platform, operation, message, retry_after: None }
+    }
+
+    /// The same error with a wait.
+    #[must_use]
+    pub(super) const fn after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
     /// Whether a later try of the same call may go better without anybody's help.
     pub const fn is_temporary(&self) -> bool {
         matches!(self.kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::UnexpectedAnswer)
@@ -68,4 +105,13 @@ pub enum SendError {
     /// Nobody knows: 5xx, a deadline, an answer cut or unreadable.
     #[error("outcome unknown: {0}")]
     Ambiguous(Error),
+}
+
+impl SendError {
+    /// The error inside, whatever it says of the effect.
+    pub const fn error(&self) -> &Error {
+        match self {
+            Self::NotApplied(error) | Self::Ambiguous(error) => error,
+        }
+    }
 }

@@ -2,10 +2,22 @@
 //!
 //! A platform knows nothing of plans. `controller/rollback/act.rs` translates a step into these verbs.
 
+mod answer;
+mod budget;
 mod error;
+mod github;
+mod http;
 pub mod intent;
+mod netlify;
+mod paging;
+mod redact;
+mod render;
+mod retry_after;
+mod session;
+mod settings;
 
 pub use error::{Error, ErrorKind, Result, SendError, SendOutcome};
+pub use http::{Gateway, GatewayError, GatewayOptions, Snapshot};
 pub use intent::CommittedIntent;
 
 use crate::api::{Change, PlatformName};
