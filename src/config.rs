@@ -2,6 +2,7 @@
 
 use crate::api::PlatformName;
 use clap::Parser;
+use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +66,59 @@ pub enum LogFormat {
     Json,
     /// For people.
     Human,
+}
+
+/// What is wrong with the flags, in words that say what to change.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Holds the flags against each other.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.call_deadline > Duration::from_secs(20) {
+            return Err(ConfigError("--call-deadline must be at most 20s".into()));
+        }
+        if self.lease_duration < self.call_deadline + Duration::from_secs(2) {
+            let text =
+                "--lease-duration must be at least 2s longer than --call-deadline, or no call could ever be sent";
+            return Err(ConfigError(text.into()));
+        }
+        Ok(())
+    }
+
+    /// The operator's own age identity, if a file is named.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the file cannot be read or holds no identity.
+    pub fn read_identity(&self) -> Result<Option<SecretString>, ConfigError> {
+        let Some(path) = &self.identity_file else { return Ok(None) };
+        let shown = path.display();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError(format!("--identity-file {shown}: {error}")))?;
+        let line = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"));
+        let line = line.ok_or_else(|| {
+            ConfigError(format!("--identity-file {shown} holds no AGE-SECRET-KEY-1…: make one with age-keygen"))
+        })?;
+        Ok(Some(SecretString::from(line.to_owned())))
+    }
+
+    /// How to reach the API server: in a cluster by the service account, outside by the kubeconfig.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where neither is there.
+    pub async fn kubernetes(&self) -> Result<kube::Config, ConfigError> {
+        let inferred = kube::Config::infer().await;
+        let mut config = inferred.map_err(|error| ConfigError(format!("no way to the API server: {error}")))?;
+        // Writes must not be repeated behind our back (a 409 may be our own earlier write), and no call may hang for ever.
+        config.default_retry = false;
+        config.connect_timeout = Some(Duration::from_secs(5));
+        config.write_timeout = Some(Duration::from_secs(10));
+        Ok(config)
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -3,6 +3,7 @@
 //! The map, left imported by right: [`api`] (pure types) ← [`decide`] (pure decisions) ← the effects
 //! ([`platform`], `check`, `store`) ← [`controller`] ← the binaries. `tests/repository` holds the direction.
 
+pub mod admin;
 pub mod api;
 pub mod clock;
 pub mod config;
@@ -11,3 +12,4 @@ pub mod decide;
 pub mod failpoint;
 pub mod keyed_digest;
 pub mod platform;
+pub mod telemetry;

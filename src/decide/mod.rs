@@ -8,3 +8,4 @@ pub mod plan;
 pub mod plan_lint;
 pub mod rollback;
 pub mod step_log;
+pub mod target;

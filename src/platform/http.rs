@@ -79,6 +79,16 @@ pub(super) struct Shared {
     calls: Mutex<BTreeMap<(PlatformName, &'static str), u64>>,
 }
 
+impl super::Connector for Gateway {
+    /// The client for one component with one credential. Calls nobody.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAllowed`]: the `endpoint` is not allowed for this platform, or this release does not speak to the platform.
+    fn connect(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
+        self.open(component, token)
+    }
+}
+
 impl Gateway {
     /// Sets up the clients.
     ///
@@ -96,11 +106,7 @@ impl Gateway {
         Ok(Self(Arc::new(Shared { reader, sender, options, budgets, calls })))
     }
 
-    /// The client for one component with one credential. Calls nobody.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotAllowed`]: the `endpoint` is not allowed for this platform, or this release does not speak to the platform.
-    pub fn connect(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
+    fn open(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
         let endpoint = component.endpoint.as_deref();
         let session = |platform| self.session(platform, endpoint, token);
         match component {

@@ -1,0 +1,54 @@
+//! Fetch: every component of a target, concurrently. Reads only.
+
+use crate::api::*;
+use crate::controller::run::Failure;
+use crate::controller::{Context, Refusal};
+use crate::decide::target::{self, ComponentReading, Read, Unread};
+use crate::platform::Value;
+use futures::future::join_all;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+/// Reads every component. One that cannot be read hides none of the others.
+pub(super) async fn read_all(context: &Context, target: &DeploymentTarget) -> Vec<ComponentReading> {
+    let namespace = target.namespace().unwrap_or_default();
+    join_all(target.spec.components.iter().map(|component| read_one(context, &namespace, component))).await
+}
+
+async fn read_one(context: &Context, namespace: &str, component: &Component) -> ComponentReading {
+    let platform = match component {
+        Component { netlify: Some(_), .. } => PlatformName::Netlify,
+        Component { github: Some(_), .. } => PlatformName::Github,
+        _ => PlatformName::Render, // every other key was refused before
+    };
+    let required = component.environment.as_ref().and_then(|policy| policy.required.clone()).unwrap_or_default();
+    let result = read(context, namespace, component).await.map_err(|refusal| Unread {
+        reason: refusal.reason,
+        message: refusal.message,
+        temporary: refusal.temporary,
+    });
+    ComponentReading { name: component.name.clone(), platform, required, result }
+}
+
+async fn read(context: &Context, namespace: &str, component: &Component) -> Result<Read, Refusal> {
+    let platform = context.connect(namespace, component).await?;
+    let failed = |error| Refusal::from_platform(&component.name, &error);
+    let observation = platform.observe().await.map_err(failed)?;
+    let capabilities = platform.capabilities();
+    let variables = match capabilities.environment {
+        false => None,
+        true => {
+            let environment = platform.environment().await.map_err(failed)?;
+            let readable = |value: &Value| matches!(value, Value::Readable(_));
+            Some(environment.iter().map(|(name, value)| (name.clone(), readable(value))).collect())
+        }
+    };
+    Ok(Read { capabilities, observation, variables })
+}
+
+/// The newest good backup of this target.
+pub(super) async fn last_backup(context: &Context, target: &DeploymentTarget) -> Result<Option<LastBackup>, Failure> {
+    let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
+    let backups = api.list(&ListParams::default()).await.map_err(Failure::kube("list backups"))?;
+    Ok(target::last_backup(backups.items.iter(), target.uid().as_deref().unwrap_or_default()))
+}
