@@ -4,7 +4,7 @@ mod common;
 use common::{World, good};
 use serde_json::{Value, json};
 
-/// Everything that may be called, with a body where one is needed.
+/// One call of each kind.
 const READS: [(&str, &str); 10] = [
     ("render", "/users"),
     ("render", "/services/srv-web"),
@@ -101,11 +101,21 @@ async fn render_with_another_accept() {
     }
 }
 
+type Case = (&'static str, &'static str, &'static str, Value, u16);
+
+/// Each is refused with its status and a message, and nothing happens.
+async fn refused(world: &World, cases: Vec<Case>) {
+    for (platform, method, path, body, status) in cases {
+        let reply = world.call(platform, method, path, body.clone()).await;
+        assert_eq!(reply.status, status, "{platform} {method} {path} {body}: {}", reply.json());
+        assert!(reply.json()["message"].is_string(), "{platform} {path}: {}", reply.json());
+    }
+    assert!(world.effects().await.is_empty(), "{:?}", world.effects().await);
+}
+
 #[tokio::test]
-async fn unknown_fields_and_wrong_values() {
-    let world = world().await;
-    let sha = world.refs().await["refs/heads/main"].clone();
-    let cases = [
+async fn unknown_fields_and_wrong_values_at_render() {
+    let cases = vec![
         ("render", "PATCH", "/services/srv-web", json!({ "autoDeploy": false }), 400),
         ("render", "PATCH", "/services/srv-web", json!({ "autoDeploi": "no" }), 400),
         ("render", "PATCH", "/services/srv-web", json!({ "numInstances": 2 }), 400),
@@ -121,6 +131,13 @@ async fn unknown_fields_and_wrong_values() {
         ("render", "PUT", "/services/srv-web/env-vars", json!([{ "key": "1A", "value": "" }]), 400),
         ("render", "PUT", "/services/srv-web/env-vars/A", json!({ "value": 1 }), 400),
         ("render", "PUT", "/services/srv-web/env-vars/A", json!({ "value": "1", "scope": "all" }), 400),
+    ];
+    refused(&world().await, cases).await;
+}
+
+#[tokio::test]
+async fn unknown_fields_and_wrong_values_at_netlify() {
+    let cases = vec![
         ("netlify", "PATCH", "/sites/site-1", json!({ "stop_builds": true }), 422),
         ("netlify", "PATCH", "/sites/site-1", json!({ "build_settings": { "stop_build": true } }), 422),
         ("netlify", "PATCH", "/sites/site-1", json!({ "build_settings": { "stop_builds": "yes" } }), 422),
@@ -140,6 +157,16 @@ async fn unknown_fields_and_wrong_values() {
             json!({ "context": "staging", "value": "" }),
             422,
         ),
+        ("netlify", "POST", "/sites/site-1/builds", json!({ "clear_cache": true }), 422),
+    ];
+    refused(&world().await, cases).await;
+}
+
+#[tokio::test]
+async fn unknown_fields_and_wrong_values_at_github() {
+    let world = world().await;
+    let sha = world.refs().await["refs/heads/main"].clone();
+    let cases = vec![
         ("github", "POST", "/repos/acme/web/git/refs", json!({ "ref": "refs/heads/x", "oid": sha }), 422),
         ("github", "POST", "/repos/acme/web/git/refs", json!({ "ref": "heads/x", "sha": sha }), 422),
         ("github", "POST", "/repos/acme/web/git/refs", json!({ "ref": "refs/heads/a..b", "sha": sha }), 422),
@@ -148,12 +175,7 @@ async fn unknown_fields_and_wrong_values() {
         ("github", "PATCH", "/repos/acme/web/git/refs/refs/heads/main", json!({ "sha": sha }), 422),
         ("github", "POST", "/repos/acme/web/git/commits", json!({ "message": "m", "tree": sha }), 422),
     ];
-    for (platform, method, path, body, status) in cases {
-        let reply = world.call(platform, method, path, body.clone()).await;
-        assert_eq!(reply.status, status, "{platform} {method} {path} {body}: {}", reply.json());
-        assert!(reply.json()["message"].is_string(), "{platform} {path}: {}", reply.json());
-    }
-    assert!(world.effects().await.is_empty(), "{:?}", world.effects().await);
+    refused(&world, cases).await;
 }
 
 #[tokio::test]
