@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A read that a fault of this kind spoils.
 async fn spoiled_read(scene: &Scene, kind: Value) -> Error {
@@ -83,7 +83,7 @@ async fn a_rejected_credential_is_not_sent_again_and_a_new_one_is() {
         assert_eq!(stale.observe().await.unwrap_err().kind, ErrorKind::CredentialsRejected, "{platform}");
         assert_eq!(scene.exchanges().await.len(), sent, "{platform}: nothing is sent");
         assert!(scene.client_of(&gateway, TOKEN).observe().await.is_ok(), "{platform}");
-        assert_eq!(gateway.snapshot().calls[&(platform, "held")] > 0, true);
+        assert!(gateway.snapshot().calls[&(platform, "held")] > 0);
     }
 }
 
@@ -252,6 +252,59 @@ async fn a_tls_failure_means_not_sent() {
     let gateway = Gateway::new(GatewayOptions { base_urls, ..GatewayOptions::default() }).unwrap();
     let outcome = scene.apply(&*scene.client_of(&gateway, TOKEN)).await;
     assert!(matches!(outcome, Err(SendError::NotApplied(_))), "{outcome:?}");
+}
+
+/// A server that answers every call with this, again and again until the client leaves.
+async fn server_that_repeats(part: Vec<u8>, pause: Duration) -> std::net::SocketAddr {
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = server.accept().await {
+            let part = part.clone();
+            tokio::spawn(async move {
+                let _ = connection.read(&mut [0; 4096]).await;
+                let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[";
+                let mut sent = connection.write_all(head).await;
+                while sent.is_ok() {
+                    sent = connection.write_all(&part).await;
+                    tokio::time::sleep(pause).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_dropped_at_its_cap_and_a_slow_one_at_the_deadline() {
+    let blank = vec![b' '; 64 * 1024];
+    let cases = [
+        (
+            blank,
+            Duration::ZERO,
+            Duration::from_secs(20),
+            ErrorKind::UnexpectedAnswer,
+            "the answer is larger than 8 MiB",
+        ),
+        (
+            vec![b' '],
+            Duration::from_millis(20),
+            Duration::from_millis(300),
+            ErrorKind::Unavailable,
+            "no complete answer within the deadline",
+        ),
+    ];
+    let scene = Scene::of(PlatformName::Render).await;
+    for (part, pause, call_deadline, kind, message) in cases {
+        let address = server_that_repeats(part, pause).await;
+        let base_urls = BTreeMap::from([(PlatformName::Render, format!("http://{address}/").parse().unwrap())]);
+        let options = GatewayOptions { base_urls, call_deadline, ..GatewayOptions::default() };
+        let client = scene.client_of(&Gateway::new(options).unwrap(), TOKEN);
+        let error = client.observe().await.unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (kind, message));
+        let outcome = scene.apply(&*client).await;
+        assert!(matches!(outcome, Err(SendError::Ambiguous(_))), "{outcome:?}");
+    }
 }
 
 #[tokio::test]
