@@ -127,7 +127,9 @@ async fn a_kept_head_is_a_condition_and_a_taken_name_a_refusal() {
     scene.apply(&*scene.client()).await.unwrap();
     assert_eq!(refs(&scene).await["refs/heads/main"], json!(first));
 
+    // Another repository: its commits have other dates, and so other hashes.
     let scene = self::scene().await;
+    let (head, first) = ends(&scene);
     let taken = Change::CreateRef { name: KEEP.into(), commit: first };
     apply(&*scene.client(), EffectClass::Keyed, &taken).await.unwrap();
     let outcome = scene.apply(&*scene.client()).await;

@@ -146,7 +146,7 @@ impl Scene {
 
     /// A client that soon gives up.
     pub fn hasty_client(&self) -> Box<dyn Platform> {
-        self.client_of(&self.gateway(Duration::from_millis(300)), TOKEN)
+        self.client_of(&self.gateway(Duration::from_secs(1)), TOKEN)
     }
 
     pub fn client_of(&self, gateway: &Gateway, token: &str) -> Box<dyn Platform> {
