@@ -22,7 +22,7 @@ pub use backup::*;
 pub use change::*;
 pub use check::*;
 pub use condition::*;
-pub use crd::{KINDS, crds};
+pub use crd::{GeneratedFile, KINDS, crd_files, crds};
 pub use duration::*;
 pub use health_policy::*;
 pub use not_yet_supported::{NOT_YET_SUPPORTED, Unsupported, unsupported_fields};

@@ -139,7 +139,7 @@ where
     Call: FnOnce(CommittedIntent) -> Fut,
     Fut: Future<Output = Result<SendOutcome, SendError>>,
 {
-    let attempt = ledger.next_attempt().await;
+    let (attempt, sending_class) = (ledger.next_attempt().await, sending.class);
     let uid = ledger.object.lock().await.uid().unwrap_or_default();
     let deadline = ledger.context.config.call_deadline;
     let intent = Intent {
@@ -159,6 +159,9 @@ where
     crate::failpoint::reach("after-intent");
     let sent = call(committed).await;
     crate::failpoint::reach("after-effect");
+    if !sending_class.may_repeat() {
+        crate::failpoint::reach("after-keyless-effect");
+    }
     let event = match sent {
         Ok(SendOutcome { output, message }) => StepEvent::Taken { output, message },
         Err(SendError::NotApplied(error)) => StepEvent::Refused { message: error.to_string() },
