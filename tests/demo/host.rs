@@ -81,7 +81,8 @@ pub async fn start(keep: bool) -> Result<Host, String> {
 pub async fn run(ready: &Path, keep: bool) {
     let mut world = World::start(&[NAMESPACE]).await;
     let jane = world.control_plane.user("jane", "").await;
-    let binding = ["-n", NAMESPACE, "create", "rolebinding", "jane-confirms", "--clusterrole=savepoint-confirm", "--user=jane"];
+    let binding =
+        ["-n", NAMESPACE, "create", "rolebinding", "jane-confirms", "--clusterrole=savepoint-confirm", "--user=jane"];
     world.kubectl().run(&binding).await.unwrap();
     let operator = world.start_operator();
     let ways = Ways {

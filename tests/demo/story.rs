@@ -39,7 +39,9 @@ pub async fn tell(break_: Break, keep: bool) -> Result<(), String> {
     let effects = tokio::spawn(tell_effects(stage.platforms.clone()));
     let told = tokio::time::timeout(PATIENCE, acts(&stage, break_)).await;
     effects.abort();
-    let told = told.unwrap_or_else(|_| Err(format!("nothing happened for {}s; the operator's log: {}", PATIENCE.as_secs(), stage.ways.log.display())));
+    let told = told.unwrap_or_else(|_| {
+        Err(format!("nothing happened for {}s; the operator's log: {}", PATIENCE.as_secs(), stage.ways.log.display()))
+    });
     if keep {
         how_to_go_on(&stage.ways);
     }
@@ -88,7 +90,8 @@ async fn set_up(stage: &Stage) -> Result<(), String> {
     watched::<DeploymentBackup, _>(stage, "before-release", |backup| {
         let status = backup.status.as_ref()?;
         let phase = status.phase.clone().unwrap_or_default();
-        let succeeded = condition(&status.conditions, ConditionType::Succeeded).map(|c| c.message.clone()).unwrap_or_default();
+        let succeeded =
+            condition(&status.conditions, ConditionType::Succeeded).map(|c| c.message.clone()).unwrap_or_default();
         show::object("dbak", "before-release", &format!("{phase}: {succeeded}"));
         is_true(&status.conditions, ConditionType::Verified).then_some(())
     })
@@ -122,7 +125,8 @@ spec:
 async fn break_production(stage: &Stage, break_: Break) -> String {
     show::title("03:00. A release goes out with five environment variables missing");
     if break_ == Break::Rollback {
-        let fault = json!({"platform": "netlify", "method": "POST", "path": "restore", "times": 0, "kind": {"ignored": {}}});
+        let fault =
+            json!({"platform": "netlify", "method": "POST", "path": "restore", "times": 0, "kind": {"ignored": {}}});
         stage.platforms.fault(fault).await;
     }
     stage.production.ship_broken(&stage.platforms).await
@@ -194,15 +198,25 @@ async fn check(stage: &Stage, bad: &str) -> Result<(), String> {
         }
         false => Err(format!("not so: {words}")),
     };
-    hold(platforms.variables(&production.service).await == sixty_one(), "Render: all 61 variables are identical to those before the release")?;
+    hold(
+        platforms.variables(&production.service).await == sixty_one(),
+        "Render: all 61 variables are identical to those before the release",
+    )?;
     let live = platforms.service(&production.service).await;
     hold(live["live"]["commit"]["id"] == production.good.as_str(), "Render: the good commit is live")?;
     let site = platforms.site(&production.site).await;
-    hold(site["published"]["id"] == production.good_site_deploy.as_str(), "Netlify: the good deploy is published, and locked")?;
+    hold(
+        site["published"]["id"] == production.good_site_deploy.as_str(),
+        "Netlify: the good deploy is published, and locked",
+    )?;
     hold(production.head(platforms).await == production.good, "GitHub: main is back at the good commit")?;
     let refs = platforms.repository(&production.owner, &production.repository).await;
-    let kept = refs["refs"].as_object().into_iter().flatten().find(|(name, sha)| name.contains("/replaced/") && **sha == *bad);
-    hold(kept.is_some(), &format!("GitHub: the old head is kept under {}", kept.map(|(name, _)| name.as_str()).unwrap_or_default()))?;
+    let kept =
+        refs["refs"].as_object().into_iter().flatten().find(|(name, sha)| name.contains("/replaced/") && **sha == *bad);
+    hold(
+        kept.is_some(),
+        &format!("GitHub: the old head is kept under {}", kept.map(|(name, _)| name.as_str()).unwrap_or_default()),
+    )?;
     hold(platforms.count("render.rollback").await == 1, "exactly one rollback was sent to Render")
 }
 
