@@ -1,6 +1,7 @@
 //! Decisions: plain functions of spec, status, facts and `now`. No I/O, no clock, nothing async.
 
 pub mod backoff;
+pub mod backup;
 pub mod conditions;
 pub mod facts;
 pub mod freeze;
