@@ -51,7 +51,7 @@ pub fn ended(status: &DeploymentBackupStatus) -> Option<bool> {
 pub fn stage(backup: &DeploymentBackup, target: Option<&DeploymentTarget>, now: Timestamp) -> Stage {
     let status = backup.status.clone().unwrap_or_default();
     match ended(&status) {
-        Some(true) if !backup.spec.suspend => return recheck(&status, now),
+        Some(true) if !backup.spec.suspend => return recheck(backup, &status, now),
         Some(_) => return Stage::Rest(None), // how it ended is final
         None if backup.spec.suspend => {
             return Stage::Stall(Reason::Suspended, "spec.suspend is true: the backup is left alone".into());
@@ -69,7 +69,11 @@ pub fn stage(backup: &DeploymentBackup, target: Option<&DeploymentTarget>, now: 
     }
 }
 
-fn recheck(status: &DeploymentBackupStatus, now: Timestamp) -> Stage {
+fn recheck(backup: &DeploymentBackup, status: &DeploymentBackupStatus, now: Timestamp) -> Stage {
+    let asked = backup.metadata.annotations.as_ref().and_then(|all| all.get(RECONCILE_REQUESTED_AT));
+    if asked.is_some() && asked != status.last_handled_reconcile_at.as_ref() {
+        return Stage::Recheck;
+    }
     let age = status.last_checked_at.as_ref().map(|time| elapsed(time.0, now));
     match age.and_then(|age| RECHECK.checked_sub(age)).filter(|left| !left.is_zero()) {
         Some(left) => Stage::Rest(Some(left)),

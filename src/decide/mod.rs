@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod backup;
+pub mod backup_store;
 pub mod conditions;
 pub mod facts;
 pub mod freeze;

@@ -31,7 +31,9 @@ impl DirectoryStore {
     /// [`StoreErrorKind::Outside`] where `below` leads out of the root or the namespace is no plain name.
     pub fn new(root: &Path, below: &Path, namespace: &str) -> Result<Self, StoreError> {
         if !below.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
-            return Err(StoreErrorKind::Outside.because("the folder of the store leads out of the operator's store root"));
+            return Err(
+                StoreErrorKind::Outside.because("the folder of the store leads out of the operator's store root")
+            );
         }
         ObjectName::new(namespace, PROBES, PROBES)?;
         Ok(Self { root: root.into(), below: below.into(), namespace: namespace.into() })

@@ -16,7 +16,9 @@ pub struct Keys {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// There is no key at all.
-    #[error("there is no key: set spec.encryption of the BackupStore, or give the operator its own identity (--identity-file); nothing is written without")]
+    #[error(
+        "there is no key: set spec.encryption of the BackupStore, or give the operator its own identity (--identity-file); nothing is written without"
+    )]
     NoKey,
     /// A recipient is not a public key of the age format.
     #[error("spec.encryption.recipients[{0}] is not an age public key (age1…, as age-keygen prints it)")]
@@ -43,7 +45,8 @@ impl Keys {
             let identity = parse_identity(operators_own.ok_or(KeyError::NoKey)?)?;
             return Ok(Self { recipients: vec![identity.to_public()], identity: Some(identity) });
         };
-        let parsed = recipients.iter().enumerate().map(|(index, text)| text.parse().map_err(|_| KeyError::Recipient(index)));
+        let parsed =
+            recipients.iter().enumerate().map(|(index, text)| text.parse().map_err(|_| KeyError::Recipient(index)));
         let recipients: Vec<Recipient> = parsed.collect::<Result<_, _>>()?;
         let identity = identity.map(parse_identity).transpose()?;
         match &identity {

@@ -95,7 +95,7 @@ pub enum Held {
     /// It does, or the backup names nothing there.
     Yes,
     /// It does not.
-    Gone(String),
+    Gone(Reason, String),
     /// It could not be told.
     Unknown(Reason, String),
 }
@@ -105,26 +105,25 @@ pub fn holds(captured: &CapturedComponent, seen: &Observation) -> Held {
     let Some(deploy) = &captured.deploy else { return Held::Yes };
     let name = &captured.name;
     if seen.resource != captured.resource {
-        let text = format!("component {name}: the spec now reaches {}, captured was {}", seen.resource, captured.resource);
-        return Held::Gone(text);
+        let text =
+            format!("component {name}: the spec now reaches {}, captured was {}", seen.resource, captured.resource);
+        return Held::Gone(Reason::ResourceGone, text);
     }
     let current = seen.current.as_ref().is_some_and(|current| current.id == deploy.id);
     if current || seen.deploys.iter().any(|known| known.id == deploy.id && known.can_return) {
         return Held::Yes;
     }
-    Held::Gone(format!("component {name}: {} no longer offers deploy {}", captured.platform, deploy.id))
+    let text = format!("component {name}: {} no longer offers deploy {}", captured.platform, deploy.id);
+    Held::Gone(Reason::DeployGone, text)
 }
 
 /// The condition `Restorable`. What is gone counts more than what could not be told.
 pub fn restorable(payload: Held, components: Vec<Held>) -> Statement {
     let type_ = ConditionType::Restorable;
-    if let Held::Gone(why) = &payload {
-        return say(type_, false, Reason::PayloadMissing, why.clone());
-    }
     let all: Vec<Held> = std::iter::once(payload).chain(components).collect();
     for held in &all {
-        if let Held::Gone(why) = held {
-            return say(type_, false, Reason::DeployGone, why.clone());
+        if let Held::Gone(reason, why) = held {
+            return say(type_, false, *reason, why.clone());
         }
     }
     for held in &all {
@@ -152,7 +151,9 @@ pub fn healthy(policies: &[HealthPolicy], target: &str) -> Statement {
         }
     }
     match (unknown, good.is_empty()) {
-        (Some(name), _) => say(type_, Tri::Unknown, Reason::Pending, format!("HealthPolicy {name} had not said anything")),
+        (Some(name), _) => {
+            say(type_, Tri::Unknown, Reason::Pending, format!("HealthPolicy {name} had not said anything"))
+        }
         (None, true) => say(type_, Tri::Unknown, Reason::Pending, "no HealthPolicy watches this target"),
         (None, false) => say(type_, true, Reason::ChecksPassing, format!("said by HealthPolicy {}", good.join(", "))),
     }
