@@ -70,7 +70,13 @@ fn component(name: &str, now: &Now) -> ComponentFacts {
         .iter()
         .map(|line| {
             let (id, commit) = line.split_once(' ').unwrap_or((line, line));
-            Deploy { id: id.into(), commit: Some(commit.into()), state: "live".into(), can_return: true, ..Deploy::default() }
+            Deploy {
+                id: id.into(),
+                commit: Some(commit.into()),
+                state: "live".into(),
+                can_return: true,
+                ..Deploy::default()
+            }
         })
         .collect();
     let source = now.platform == PlatformName::Github;
@@ -130,7 +136,8 @@ fn printed(text: &str) -> String {
     let spec = case.target.unwrap_or_else(|| serde_json::json!({"components": []}));
     let mut target = DeploymentTarget::new("pam", serde_json::from_value(spec).unwrap());
     target.metadata.uid = Some("target-uid".into());
-    let digest_names = |entries: &BTreeMap<String, String>| savepoint::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes());
+    let digest_names =
+        |entries: &BTreeMap<String, String>| savepoint::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes());
     let facts = PlanFacts {
         request: &request,
         target: &target,
@@ -185,6 +192,12 @@ fn plans_are_as_committed() {
             std::fs::write(&golden, &now).unwrap();
         }
         let committed = std::fs::read_to_string(&golden).unwrap_or_default();
-        assert_eq!(committed, now, "{} is not what {} gives now (UPDATE_PLANS=1 writes it)", golden.display(), case.display());
+        assert_eq!(
+            committed,
+            now,
+            "{} is not what {} gives now (UPDATE_PLANS=1 writes it)",
+            golden.display(),
+            case.display()
+        );
     }
 }
