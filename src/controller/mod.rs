@@ -4,6 +4,7 @@ pub mod backup;
 mod connect;
 mod context;
 mod event;
+pub mod health_policy;
 mod leader;
 mod ledger;
 pub mod rollback;
@@ -61,5 +62,6 @@ pub async fn run_all(context: Arc<Context>) -> ControllerEnded {
     tokio::select! {
         () = target::run(context.clone()) => ControllerEnded("DeploymentTarget"),
         () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
+        () = health_policy::run(context.clone()) => ControllerEnded("HealthPolicy"),
     }
 }
