@@ -6,6 +6,7 @@ mod connect;
 mod context;
 mod event;
 mod finalizer;
+pub mod health_policy;
 mod leader;
 mod ledger;
 pub mod rollback;
@@ -65,7 +66,12 @@ pub async fn run_all(context: Arc<Context>) -> ControllerEnded {
         () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
         () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
         () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
+        () = health_policy::run(context.clone()) => ControllerEnded("HealthPolicy"),
         () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
+<<<<<<< HEAD
         () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
+=======
+        () = health_policy::run(context.clone()) => ControllerEnded("HealthPolicy"),
+>>>>>>> health
     }
 }
