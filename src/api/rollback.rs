@@ -173,7 +173,7 @@ pub enum Issue {
 pub struct GradualSpec {
     /// Percentages, strictly falling, 0 to 100.
     #[schemars(length(min = 1, max = 20), inner(range(min = 0, max = 100)))]
-    #[x_kube(validation = Rule::new("self.all(a, self.filter(b, b == a).size() == 1) && self.isSorted() == (self.size() == 1)").message("spec.gradual.steps must fall strictly, such as [50, 25, 10, 0]"))]
+    #[x_kube(validation = Rule::new("self.all(a, self.filter(b, b == a).size() == 1) && self.all(a, self.all(b, (a > b) == (self.indexOf(a) < self.indexOf(b))))").message("spec.gradual.steps must fall strictly, such as [50, 25, 10, 0]"))]
     pub steps: Vec<i32>,
     /// Pause between two percentages.
     pub interval: DurationText,
