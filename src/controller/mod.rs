@@ -1,9 +1,11 @@
 //! EFFECT. The controllers: fetch, validate, decide, act, record.
 
 pub mod backup;
+pub mod backup_store;
 mod connect;
 mod context;
 mod event;
+mod finalizer;
 mod leader;
 mod ledger;
 pub mod rollback;
@@ -60,6 +62,10 @@ async fn listable<K: StatusObject>(client: &Client) -> Result<(), kube::Error> {
 pub async fn run_all(context: Arc<Context>) -> ControllerEnded {
     tokio::select! {
         () = target::run(context.clone()) => ControllerEnded("DeploymentTarget"),
+        () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
+        () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
+        () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
         () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
+        () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
     }
 }
