@@ -111,7 +111,7 @@ pub struct RollbackTo {
     pub last_healthy: Option<Empty>,
     /// The good deploy seen in a dashboard: component to deploy id or commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 253}))]
     pub deploys: Option<std::collections::BTreeMap<String, String>>,
     /// What was live at this time, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
