@@ -117,9 +117,8 @@ fn steps(program: &Program, nodes: u128) -> u128 {
 
 /// Deepest nesting of loops at and below this node; counts joins and list elements on the way.
 fn loops(node: &IdedExpr, joins: &mut u128, literals: &mut u128) -> u32 {
-    let mut of = |nodes: &mut dyn Iterator<Item = &IdedExpr>| {
-        nodes.map(|node| loops(node, joins, literals)).max().unwrap_or(0)
-    };
+    let mut of =
+        |nodes: &mut dyn Iterator<Item = &IdedExpr>| nodes.map(|node| loops(node, joins, literals)).max().unwrap_or(0);
     match &node.expr {
         Expr::Comprehension(inner) => {
             let range = of(&mut [&inner.iter_range, &inner.accu_init, &inner.result].into_iter());

@@ -287,7 +287,8 @@ pub fn validate(check: &HttpCheck) -> Result<(), (&'static str, String)> {
         return Err(("http.url", "it must be http(s)://, without a user".into()));
     }
     for name in check.expect_headers.iter().flatten().map(|(name, _)| name) {
-        HeaderName::from_bytes(name.as_bytes()).map_err(|_| ("http.expectHeaders", format!("{name:?} is no header")))?;
+        HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| ("http.expectHeaders", format!("{name:?} is no header")))?;
     }
     if let Some(source) = &check.expect_json {
         if check.method == HttpMethod::Head {

@@ -58,9 +58,7 @@ pub fn check_status(name: &str, before: Option<&CheckStatus>, sample: Option<&Sa
 pub fn blind_for(before: Option<&CheckStatus>, sample: &Sample, no_data: NoData) -> Duration {
     match before {
         Some(before)
-            if no_data == NoData::Unknown
-                && before.verdict == Verdict::Error
-                && sample.verdict != Verdict::Error =>
+            if no_data == NoData::Unknown && before.verdict == Verdict::Error && sample.verdict != Verdict::Error =>
         {
             elapsed(before.since.0, sample.since)
         }
