@@ -19,7 +19,7 @@ pub use connect::Refusal;
 pub use context::Context;
 pub use leader::Leadership;
 pub use ledger::{Run, Sending, StepLedger, log_event, send_once};
-pub use run::{Failure, Outcome, chain, run_kind};
+pub use run::{Failure, Outcome, chain, list, run_kind};
 pub use secrets::{SecretRefusal, read_secret, read_secret_key};
 pub use status::{StatusObject, equal_but_for_time, patch_status, replace_status};
 

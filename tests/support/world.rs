@@ -134,7 +134,7 @@ impl Kubectl {
 
     /// Applies server-side, with strict fields.
     pub async fn apply(&self, yaml: &str) -> Result<String, String> {
-        self.feed(&["apply", "--server-side", "--validate=strict", "-f", "-"], yaml).await
+        self.feed(&["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"], yaml).await
     }
 
     pub async fn feed(&self, arguments: &[&str], input: &str) -> Result<String, String> {

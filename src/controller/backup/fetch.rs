@@ -4,9 +4,9 @@
 
 use crate::api::*;
 use crate::controller::Context;
+use crate::controller::list;
 use crate::controller::run::Failure;
 use crate::decide::backup::needs_its_backups;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 /// The backup as it stands. `None`: it is gone, or another object has its name.
@@ -38,7 +38,6 @@ pub(super) async fn live_holders(context: &Context, backup: &DeploymentBackup) -
 
 /// Every health policy of the namespace.
 pub(super) async fn policies(context: &Context, backup: &DeploymentBackup) -> Result<Vec<HealthPolicy>, Failure> {
-    let api = Api::<HealthPolicy>::namespaced(context.client.clone(), &backup.namespace().unwrap_or_default());
-    let listed = api.list(&ListParams::default()).await.map_err(Failure::kube("list health policies"))?;
-    Ok(listed.items)
+    let all = Api::namespaced(context.client.clone(), &backup.namespace().unwrap_or_default());
+    list::<HealthPolicy>(all, None).await.map_err(Failure::kube("list health policies"))
 }

@@ -9,10 +9,10 @@ pub(crate) use opened::OpenedStore;
 use super::run::{Failure, Outcome, run_kind};
 use super::{Context, Refusal, StatusObject, equal_but_for_time, finalizer, patch_status};
 use crate::api::*;
+use crate::controller::list;
 use crate::decide::backoff::jittered;
 use crate::decide::backup_store::{Finding, bytes, statements};
 use crate::decide::conditions::{say, set};
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,10 +164,11 @@ async fn let_go_when_unused(context: &Context, store: &BackupStore) -> Result<Ou
 
 async fn users(context: &Context, store: &BackupStore) -> Result<Vec<String>, Failure> {
     let (name, namespace) = (store.name_any(), store.namespace().unwrap_or_default());
-    let targets = Api::<DeploymentTarget>::namespaced(context.client.clone(), &namespace);
-    let targets = targets.list(&ListParams::default()).await.map_err(Failure::kube("list targets"))?;
-    let backups = Api::<DeploymentBackup>::namespaced(context.client.clone(), &namespace);
-    let backups = backups.list(&ListParams::default()).await.map_err(Failure::kube("list backups"))?;
+    let all = || context.client.clone();
+    let targets = Api::namespaced(all(), &namespace);
+    let targets = list::<DeploymentTarget>(targets, None).await.map_err(Failure::kube("list targets"))?;
+    let backups = Api::namespaced(all(), &namespace);
+    let backups = list::<DeploymentBackup>(backups, None).await.map_err(Failure::kube("list backups"))?;
     let names_it = |target: &&DeploymentTarget| {
         let reference = target.spec.backup.as_ref().and_then(|policy| policy.store_ref.as_ref());
         // A target on its way out makes no more backups.
@@ -177,7 +178,7 @@ async fn users(context: &Context, store: &BackupStore) -> Result<Vec<String>, Fa
         let payload = backup.status.as_ref().and_then(|status| status.payload.as_ref());
         payload.is_some_and(|payload| payload.store.as_ref() == Some(&name))
     };
-    let targets = targets.items.iter().filter(names_it).map(|target| format!("DeploymentTarget {}", target.name_any()));
-    let backups = backups.items.iter().filter(lies_in_it).map(|b| format!("DeploymentBackup {}", b.name_any()));
+    let targets = targets.iter().filter(names_it).map(|target| format!("DeploymentTarget {}", target.name_any()));
+    let backups = backups.iter().filter(lies_in_it).map(|b| format!("DeploymentBackup {}", b.name_any()));
     Ok(targets.chain(backups).collect())
 }
