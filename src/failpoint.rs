@@ -1,7 +1,7 @@
 //! Numbered kill points for the crash tests. Without the feature `failpoints` a call of [`reach`] is nothing at all.
 
 /// Names of all kill points, in the order in which a step meets them.
-pub const NAMES: [&str; 4] = ["before-intent", "after-intent", "after-effect", "after-outcome"];
+pub const NAMES: [&str; 5] = ["before-intent", "after-intent", "after-effect", "after-keyless-effect", "after-outcome"];
 
 /// A place where a crash test may end this process by SIGKILL: `SAVEPOINT_KILL_AT=after-effect:2` (the second time) or
 /// `SAVEPOINT_KILL_AT=7` (the seventh point reached of any name).

@@ -2,6 +2,8 @@
 //!
 //! Field docs are what `kubectl explain` prints: unit, default, and what absence means.
 
+#![allow(clippy::duplicated_attributes)] // `printcolumn(type_ = …)` of kube's derive repeats by design
+
 mod backup;
 mod change;
 mod check;
@@ -22,7 +24,7 @@ pub use backup::*;
 pub use change::*;
 pub use check::*;
 pub use condition::*;
-pub use crd::{KINDS, crds};
+pub use crd::{GeneratedFile, KINDS, crd_files, crds};
 pub use duration::*;
 pub use health_policy::*;
 pub use not_yet_supported::{NOT_YET_SUPPORTED, Unsupported, unsupported_fields};

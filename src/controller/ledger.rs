@@ -8,7 +8,7 @@ use crate::api::{
 };
 use crate::decide::step_log::{StepEvent, advance, attempt_id};
 use crate::platform::intent::{CommitError, Ledger};
-use crate::platform::{CommittedIntent, SendError, SendOutcome};
+use crate::platform::{CommittedIntent, ErrorKind, SendError, SendOutcome};
 use futures::future::BoxFuture;
 use kube::{Api, ResourceExt};
 use std::future::Future;
@@ -132,14 +132,25 @@ pub struct Sending {
     pub baseline_digest: String,
 }
 
+/// Whether what kept a call from being taken passes by itself or with a new credential.
+const fn passes(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::CredentialsRejected)
+}
+
+/// What a call came to, for a reason that passes: not before so long is it sent again.
+const NOT_SENT_PAUSE: Duration = Duration::from_secs(5);
+
 /// Commits the intent, sends once, records the outcome. Gives the object as stored.
+///
+/// Where the call was certainly not taken for a reason that passes (a connection that failed, a quota, a token that was revoked), the step may
+/// begin again; [`Context::wait_to_begin`] says when.
 pub async fn send_once<K, Call, Fut>(ledger: StepLedger<'_, K>, sending: Sending, call: Call) -> Result<K, Failure>
 where
     K: Run,
     Call: FnOnce(CommittedIntent) -> Fut,
     Fut: Future<Output = Result<SendOutcome, SendError>>,
 {
-    let attempt = ledger.next_attempt().await;
+    let (attempt, sending_class) = (ledger.next_attempt().await, sending.class);
     let uid = ledger.object.lock().await.uid().unwrap_or_default();
     let deadline = ledger.context.config.call_deadline;
     let intent = Intent {
@@ -159,8 +170,16 @@ where
     crate::failpoint::reach("after-intent");
     let sent = call(committed).await;
     crate::failpoint::reach("after-effect");
+    if !sending_class.may_repeat() {
+        crate::failpoint::reach("after-keyless-effect");
+    }
     let event = match sent {
         Ok(SendOutcome { output, message }) => StepEvent::Taken { output, message },
+        Err(SendError::NotApplied(error)) if passes(error.kind) => {
+            let pause = error.retry_after.unwrap_or(NOT_SENT_PAUSE).max(NOT_SENT_PAUSE);
+            ledger.context.begin_not_before(&format!("{uid}/{}", ledger.key), pause);
+            StepEvent::NotSent { message: error.to_string() }
+        }
         Err(SendError::NotApplied(error)) => StepEvent::Refused { message: error.to_string() },
         Err(SendError::Ambiguous(error)) => StepEvent::Unknown { message: error.to_string() },
     };

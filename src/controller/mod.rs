@@ -63,6 +63,8 @@ pub async fn run_all(context: Arc<Context>) -> ControllerEnded {
     tokio::select! {
         () = target::run(context.clone()) => ControllerEnded("DeploymentTarget"),
         () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
+        () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
+        () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
         () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
         () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
     }

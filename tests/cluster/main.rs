@@ -1,0 +1,14 @@
+//! Cases on a real API server, with the simulator for the platforms and the operator as a process with the chart's rights.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backups;
+mod crashes;
+mod objects;
+mod observing;
+mod refusals;
+mod requests;
+mod schema;
+mod secrets;
+mod sharing;
