@@ -133,4 +133,6 @@ fn begin(backup: DeploymentBackup, mut status: DeploymentBackupStatus, target: P
 }
 
 #[cfg(test)]
+mod resume_tests;
+#[cfg(test)]
 mod tests;
