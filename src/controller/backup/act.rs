@@ -13,11 +13,14 @@ use crate::controller::{Context, Refusal};
 use crate::decide::backup::Held;
 use crate::decide::backup::{RECHECK, Standing, chosen, healthy, refs_to_keep, restorable, summary};
 use crate::keyed_digest::{DigestKey, sha256_hex};
-use crate::store::{MANIFEST, ObjectName, encrypt};
+use crate::store::{BackupContents, MANIFEST, ObjectName, StoreError, encrypt};
 use kube::ResourceExt;
+use std::time::Duration;
 
 /// Format of a payload, as shown in status.
 const FORMAT: &str = "age+json";
+/// Longest time for reading every component and writing the payload.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Reads every component and writes the encrypted payload. Status then pins what was written.
 pub(super) async fn capture(
@@ -26,7 +29,7 @@ pub(super) async fn capture(
     target: &DeploymentTarget,
 ) -> Result<Step, Failure> {
     let mut status = backup.status.clone().unwrap_or_default();
-    match write_payload(context, &backup, target).await {
+    match in_time(write_payload(context, &backup, target)).await {
         Err(refusal) => Ok(Step::refused(backup, status, refusal)),
         Ok((captured, payload)) => {
             if !captured.missing.is_empty() {
@@ -40,6 +43,14 @@ pub(super) async fn capture(
             Ok(Step::go_on(backup, status, "the payload is written"))
         }
     }
+}
+
+/// Shorter than a reconcile may take, so that what is slow is counted like any other error that may pass.
+async fn in_time<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+        let text = format!("reading the platforms or writing to the store took longer than {} s", PATIENCE.as_secs());
+        Err(Refusal { temporary: true, ..Refusal::permanent(Reason::DeadlineExceeded, text) })
+    })
 }
 
 fn digest_key(context: &Context) -> Result<&DigestKey, Refusal> {
@@ -77,7 +88,7 @@ async fn write_payload(
 }
 
 /// Where the payload lies, with the digest of the manifest that will name it: the manifest follows from this alone.
-fn describe(
+pub(super) fn describe(
     backup: &DeploymentBackup,
     opened: &OpenedStore,
     sealed: &[u8],
@@ -106,7 +117,7 @@ pub(super) async fn seal(
     target: &DeploymentTarget,
 ) -> Result<Step, Failure> {
     let mut status = backup.status.clone().unwrap_or_default();
-    let opened = match write_and_verify(context, &backup).await {
+    let opened = match in_time(write_and_verify(context, &backup)).await {
         Ok(opened) => opened,
         Err(refusal) => return Ok(Step::refused(backup, status, refusal)),
     };
@@ -130,10 +141,7 @@ pub(super) async fn seal(
     Ok(Step { said, ..step })
 }
 
-async fn write_and_verify(
-    context: &Context,
-    backup: &DeploymentBackup,
-) -> Result<Option<crate::store::BackupContents>, Refusal> {
+async fn write_and_verify(context: &Context, backup: &DeploymentBackup) -> Result<Option<BackupContents>, Refusal> {
     let status = backup.status.clone().unwrap_or_default();
     let payload = status
         .payload
@@ -158,11 +166,7 @@ async fn write_and_verify(
 
 /// What status does not name is the rest of a try that was cut off: status was read from the API server itself, and its payload, once
 /// there, stays the same.
-async fn remove_rests(
-    opened: &OpenedStore,
-    uid: &str,
-    payload: &PayloadStatus,
-) -> Result<(), crate::store::StoreError> {
+async fn remove_rests(opened: &OpenedStore, uid: &str, payload: &PayloadStatus) -> Result<(), StoreError> {
     for object in opened.store.list(Some(uid)).await? {
         if object.name.file() != MANIFEST && object.name.to_string() != payload.location {
             opened.store.delete(&object.name).await?;

@@ -131,3 +131,8 @@ fn begin(backup: DeploymentBackup, mut status: DeploymentBackupStatus, target: P
     status.started = Some(crate::clock::now_time());
     Step::go_on(backup, status, "reading every component")
 }
+
+#[cfg(test)]
+mod resume_tests;
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ pub fn statements(standing: &Standing) -> Vec<Statement> {
     said.extend(match standing {
         Standing::Working(reason, message) | Standing::Stalled(reason, message) => vec![
             say(C::Succeeded, Tri::Unknown, *reason, message.clone()),
-            say(C::Verified, Tri::Unknown, Reason::Pending, "nothing was written yet"),
+            say(C::Verified, Tri::Unknown, Reason::Pending, "nothing was read back yet"),
             say(C::Restorable, Tri::Unknown, Reason::Pending, "the backup is not finished"),
             say(C::Healthy, Tri::Unknown, Reason::Pending, "the backup is not finished"),
         ],
