@@ -81,7 +81,10 @@ pub fn crd_files() -> Result<Vec<GeneratedFile>, Box<dyn std::error::Error>> {
         let keep = ("helm.sh/resource-policy".to_owned(), "keep".to_owned());
         crd.metadata.annotations.get_or_insert_default().extend([keep]);
         let kept = serde_saphyr::to_string(&serde_json::to_value(&crd)?)?;
-        let text = format!("{HEADER}{{{{- if .Values.crds.install }}}}\n{}{{{{- end }}}}\n", kept.replace("{{", "{{ \"{{\" }}"));
+        let text = format!(
+            "{HEADER}{{{{- if .Values.crds.install }}}}\n{}{{{{- end }}}}\n",
+            kept.replace("{{", "{{ \"{{\" }}")
+        );
         files.push(GeneratedFile { path: format!("charts/savepoint/templates/crds/{name}"), text });
     }
     Ok(files)

@@ -57,7 +57,12 @@ async fn killed_at_the_point_that_the_environment_names() {
 #[tokio::test]
 async fn an_unknown_outcome_is_asked_about_and_the_answer_is_taken() {
     let (world, production, _, _operator) = broken("{confirmation: Never}").await;
-    world.platforms.fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"afterEffect": {"code": 500}}})).await;
+    world
+        .platforms
+        .fault(
+            json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"afterEffect": {"code": 500}}}),
+        )
+        .await;
     world.platforms.fault(json!({"platform": "render", "method": "GET", "path": "deploys$", "times": 0, "kind": {"hideNewDeploys": {}}})).await;
     world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend]")).await;
     let status = phase(&world, SHOP, "back", "NeedsHuman").await.status.unwrap();
@@ -82,7 +87,10 @@ async fn an_unknown_outcome_is_asked_about_and_the_answer_is_taken() {
 #[tokio::test]
 async fn an_answer_that_nothing_happened_ends_the_request() {
     let (world, _, _, _operator) = broken("{confirmation: Never}").await;
-    world.platforms.fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"status": {"code": 500}}})).await;
+    world
+        .platforms
+        .fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"status": {"code": 500}}}))
+        .await;
     world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend]")).await;
     let status = phase(&world, SHOP, "back", "NeedsHuman").await.status.unwrap();
     let answer = json!({"confirmation": {
@@ -98,7 +106,10 @@ async fn an_answer_that_nothing_happened_ends_the_request() {
 #[tokio::test]
 async fn a_trace_of_an_unknown_call_is_adopted() {
     let (world, _, _, _operator) = broken("{confirmation: Never}").await;
-    world.platforms.fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"hangAfterEffect": {}}})).await;
+    world
+        .platforms
+        .fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"hangAfterEffect": {}}}))
+        .await;
     world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend]")).await;
     phase(&world, SHOP, "back", "Succeeded").await;
     assert_eq!(world.platforms.count("render.rollback").await, 1);
@@ -107,7 +118,10 @@ async fn a_trace_of_an_unknown_call_is_adopted() {
 #[tokio::test]
 async fn a_platform_that_says_yes_and_does_nothing_is_found_out() {
     let (world, _, _, _operator) = broken("{confirmation: Never}").await;
-    world.platforms.fault(json!({"platform": "netlify", "method": "POST", "path": "restore", "times": 0, "kind": {"ignored": {}}})).await;
+    world
+        .platforms
+        .fault(json!({"platform": "netlify", "method": "POST", "path": "restore", "times": 0, "kind": {"ignored": {}}}))
+        .await;
     world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [frontend]")).await;
     let status = phase(&world, SHOP, "back", "Failed").await.status.unwrap();
     assert!(status.message.unwrap().contains("nothing changed"));
@@ -116,8 +130,13 @@ async fn a_platform_that_says_yes_and_does_nothing_is_found_out() {
 #[tokio::test]
 async fn credentials_that_fail_in_the_middle_pause_the_run() {
     let (world, _, _, _operator) = broken("{confirmation: Never}").await;
-    world.platforms.fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"slow": {"millis": 1500}}})).await;
-    world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend, frontend]")).await;
+    world
+        .platforms
+        .fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"slow": {"millis": 1500}}}))
+        .await;
+    world
+        .apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend, frontend]"))
+        .await;
     until("the rollback call", || async {
         if world.platforms.count("render.rollback").await == 1 { Ok(()) } else { Err(()) }
     })
@@ -129,7 +148,11 @@ async fn credentials_that_fail_in_the_middle_pause_the_run() {
     let fresh = "nfp_canary_rotated_0ffee5ecret";
     world.platforms.post("/tokens", json!({"platform": "netlify", "token": fresh})).await;
     let patch = json!({"stringData": {"netlify": fresh}}).to_string();
-    world.kubectl().run(&["-n", SHOP, "patch", "secret", "platform-tokens", "--type=merge", "-p", &patch]).await.unwrap();
+    world
+        .kubectl()
+        .run(&["-n", SHOP, "patch", "secret", "platform-tokens", "--type=merge", "-p", &patch])
+        .await
+        .unwrap();
     phase(&world, SHOP, "back", "Succeeded").await;
     assert_eq!(world.platforms.count("render.rollback").await, 1);
 }

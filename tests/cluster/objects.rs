@@ -18,8 +18,12 @@ where
 }
 
 /// A condition as `status/reason`, with its message.
-pub fn said(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: ConditionType) -> (String, String) {
-    condition(conditions, type_).map_or_else(Default::default, |c| (format!("{}/{}", c.status, c.reason), c.message.clone()))
+pub fn said(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    type_: ConditionType,
+) -> (String, String) {
+    condition(conditions, type_)
+        .map_or_else(Default::default, |c| (format!("{}/{}", c.status, c.reason), c.message.clone()))
 }
 
 /// Waits until the target says this about one of its conditions; gives the message.
@@ -39,7 +43,8 @@ pub async fn backup_verified(world: &World, name: &str) -> DeploymentBackup {
     until(&format!("backup {name} verified"), || async {
         let backup = api::<DeploymentBackup>(world, SHOP).get(name).await.unwrap();
         let status = backup.status.clone().unwrap_or_default();
-        let good = is_true(&status.conditions, ConditionType::Succeeded) && is_true(&status.conditions, ConditionType::Verified);
+        let good = is_true(&status.conditions, ConditionType::Succeeded)
+            && is_true(&status.conditions, ConditionType::Verified);
         if good { Ok(backup) } else { Err(status) }
     })
     .await
@@ -67,7 +72,11 @@ pub async fn phase(world: &World, namespace: &str, name: &str, wanted: &str) -> 
     until(&format!("request {name} in phase {wanted}"), || async {
         let found = request(world, namespace, name).await;
         let status = found.status.clone().unwrap_or_default();
-        if status.phase.as_deref() == Some(wanted) { Ok(found) } else { Err((status.phase, status.message, status.conditions, status.steps)) }
+        if status.phase.as_deref() == Some(wanted) {
+            Ok(found)
+        } else {
+            Err((status.phase, status.message, status.conditions, status.steps))
+        }
     })
     .await
 }

@@ -21,7 +21,8 @@ async fn a_stale_confirmation_is_refused_with_words() {
     // The live deploy changes after the plan was shown: its own digest no longer confirms anything.
     let deploy = json!({"commit": "e".repeat(40), "message": "hotfix", "instant": true});
     world.platforms.post(&format!("/render/services/{}/deploys", production.service), deploy).await;
-    patch_request(&world, SHOP, "back", json!({"confirmation": {"planDigest": shown.digest, "confirmedBy": who}})).await;
+    patch_request(&world, SHOP, "back", json!({"confirmation": {"planDigest": shown.digest, "confirmedBy": who}}))
+        .await;
     let replanned = until("a new plan that waits again", || async {
         let status = request(&world, SHOP, "back").await.status.unwrap_or_default();
         if status.replans == 1 && status.confirmed_at.is_none() { Ok(status) } else { Err(status) }
@@ -43,7 +44,8 @@ async fn a_head_that_somebody_moved_stops_the_run_before_any_effect() {
     let head = world.platforms.post(&path, push).await["head"].as_str().unwrap().to_owned();
     let before = world.platforms.effects().await.len();
     let who = admin_name(&world).await;
-    patch_request(&world, SHOP, "back", json!({"confirmation": {"planDigest": shown.digest, "confirmedBy": who}})).await;
+    patch_request(&world, SHOP, "back", json!({"confirmation": {"planDigest": shown.digest, "confirmedBy": who}}))
+        .await;
     until("a new plan that waits again", || async {
         let status = request(&world, SHOP, "back").await.status.unwrap_or_default();
         if status.replans == 1 && status.confirmed_at.is_none() { Ok(()) } else { Err(status) }
@@ -88,7 +90,9 @@ async fn not_yet_supported_fields_are_refused() {
     world.apply(&scenario::request(SHOP, "auto", "shop", "Auto", "{lastHealthy: {}}", "issue: Outage")).await;
     let message = request_says(&world, "auto", ConditionType::Stalled, "True/NotYetSupported").await;
     assert!(message.contains("spec.strategy: Auto") && message.contains("spec.to.lastHealthy"), "{message}");
-    let patch = json!([{"op": "add", "path": "/spec/notifications", "value": [{"name": "x", "minSeverity": "Warning"}]}]).to_string();
+    let patch =
+        json!([{"op": "add", "path": "/spec/notifications", "value": [{"name": "x", "minSeverity": "Warning"}]}])
+            .to_string();
     world.kubectl().run(&["-n", SHOP, "patch", "dtgt", "shop", "--type=json", "-p", &patch]).await.unwrap();
     let message = target_says(&world, "shop", ConditionType::Stalled, "True/NotYetSupported").await;
     assert!(message.contains("spec.notifications"), "{message}");
@@ -117,7 +121,10 @@ async fn cancel_stops_before_the_next_effect() {
     assert_eq!(world.platforms.effects().await.len(), before);
     let head = production.head(&world.platforms).await;
     assert_ne!(head, production.good);
-    let said = world.kubectl().run(&["-n", SHOP, "patch", "rbr", "back", "--type=merge", "-p", r#"{"spec":{"cancel":false}}"#]).await;
+    let said = world
+        .kubectl()
+        .run(&["-n", SHOP, "patch", "rbr", "back", "--type=merge", "-p", r#"{"spec":{"cancel":false}}"#])
+        .await;
     assert!(said.unwrap_err().contains("cannot be taken back"));
 }
 
@@ -149,7 +156,8 @@ async fn suspended_objects_are_left_alone() {
     patch_request(&world, SHOP, "back", json!({"suspend": false})).await;
     request_says(&world, "back", ConditionType::Stalled, "True/ObserveOnly").await;
     assert_eq!(world.platforms.count("render.rollback").await, 0);
-    let operate = r#"[{"op":"replace","path":"/spec/mode","value":"Operate"},{"op":"add","path":"/spec/suspend","value":true}]"#;
+    let operate =
+        r#"[{"op":"replace","path":"/spec/mode","value":"Operate"},{"op":"add","path":"/spec/suspend","value":true}]"#;
     world.kubectl().run(&["-n", SHOP, "patch", "dtgt", "shop", "--type=json", "-p", operate]).await.unwrap();
     target_says(&world, "shop", ConditionType::Ready, "Unknown/Suspended").await;
 }

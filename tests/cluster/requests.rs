@@ -31,7 +31,10 @@ async fn full_rollback_restores_everything() {
         assert!(words.contains(name), "{name} is not named in the plan:\n{words}");
     }
     assert!(!words.contains("s3cr3t"), "{words}");
-    assert!(world.platforms.effects().await.iter().all(|effect| effect["action"] == "github.ref.create"), "before the confirmation");
+    assert!(
+        world.platforms.effects().await.iter().all(|effect| effect["action"] == "github.ref.create"),
+        "before the confirmation"
+    );
     confirm(&world, SHOP, "back").await;
     let done = phase(&world, SHOP, "back", "Succeeded").await.status.unwrap();
     assert_eq!(world.platforms.variables(&production.service).await, sixty_one());
@@ -54,7 +57,9 @@ async fn full_rollback_restores_everything() {
 #[tokio::test]
 async fn release_puts_settings_back() {
     let (world, production, _, _operator) = broken("{confirmation: Never}").await;
-    world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend, frontend]")).await;
+    world
+        .apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend, frontend]"))
+        .await;
     phase(&world, SHOP, "back", "Succeeded").await;
     assert_eq!(world.platforms.service(&production.service).await["autoDeploy"], "no");
     assert_eq!(world.platforms.site(&production.site).await["stopBuilds"], true);
@@ -155,7 +160,9 @@ async fn a_masked_variable_is_never_written_or_deleted() {
 
 #[tokio::test]
 async fn verification_waits_for_health() {
-    let (world, production, _, _operator) = broken("{confirmation: Never, verification: {stableFor: 2s, timeout: 60s, healthPolicyRefs: [{name: pam}]}}").await;
+    let (world, production, _, _operator) =
+        broken("{confirmation: Never, verification: {stableFor: 2s, timeout: 60s, healthPolicyRefs: [{name: pam}]}}")
+            .await;
     let url = format!("{}/{}/health", world.platforms.app, production.service);
     world.apply(&policy("pam", &url, "{alert: {}}", "Enforce")).await;
     world.apply(&scenario::request(SHOP, "back", "shop", "Full", "{backupRef: {name: friday}}", "")).await;

@@ -29,7 +29,12 @@ async fn cel_rules_refuse_with_words() {
         if let Some(before) = &case.before {
             world.apply(&place(before)).await;
         }
-        let said = world.kubectl().apply(&place(&case.object)).await.err().unwrap_or_else(|| panic!("{}: was accepted", case.name));
+        let said = world
+            .kubectl()
+            .apply(&place(&case.object))
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{}: was accepted", case.name));
         assert!(said.contains(&case.message), "{}: wanted {:?}, the API server says:\n{said}", case.name, case.message);
     }
 }
@@ -52,7 +57,11 @@ async fn examples_are_accepted() {
 async fn admission_guards_confirmations_and_status() {
     let mut world = World::start(&[SHOP]).await;
     let user = world.control_plane.user("dev", "").await;
-    world.kubectl().run(&["-n", SHOP, "create", "rolebinding", "dev-edit", "--clusterrole=edit", "--user=dev"]).await.unwrap();
+    world
+        .kubectl()
+        .run(&["-n", SHOP, "create", "rolebinding", "dev-edit", "--clusterrole=edit", "--user=dev"])
+        .await
+        .unwrap();
     let dev = Kubectl { binary: world.assets.kubectl(), kubeconfig: user };
     let request = crate::support::scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "");
     // The policies and the aggregated role take a moment to be in force: wait for both by trying.

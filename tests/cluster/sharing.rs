@@ -21,7 +21,16 @@ async fn the_second_request_for_a_target_waits_in_a_visible_queue() {
         if status.locks.is_empty() { Err(status.phase) } else { Ok(()) }
     })
     .await;
-    world.apply(&scenario::request(SHOP, "second", "shop", "Code", "{backupRef: {name: friday}}", "components: [backend]")).await;
+    world
+        .apply(&scenario::request(
+            SHOP,
+            "second",
+            "shop",
+            "Code",
+            "{backupRef: {name: friday}}",
+            "components: [backend]",
+        ))
+        .await;
     let queued = phase(&world, SHOP, "second", "Queued").await.status.unwrap();
     assert_eq!(queued.queue_position, Some(1));
     assert!(queued.waiting_for.as_ref().unwrap().contains("first"), "{queued:?}");
@@ -71,7 +80,10 @@ async fn two_replicas_take_over_by_lease_and_epoch() {
     let before = epoch().await;
     let _second = Operator::start(&world.operator());
     // The leader is paused past its lease in the middle of a call, and wakes up again.
-    world.platforms.fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"slow": {"millis": 1500}}})).await;
+    world
+        .platforms
+        .fault(json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"slow": {"millis": 1500}}}))
+        .await;
     world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend]")).await;
     until("the rollback call", || async {
         if world.platforms.count("render.rollback").await == 1 { Ok(()) } else { Err(()) }

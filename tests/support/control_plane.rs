@@ -22,7 +22,11 @@ impl Assets {
         let known = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if known("SAVEPOINT_CONTROLPLANE").is_none() || known("KUBEBUILDER_ASSETS").is_none() {
             let build = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
-            let output = Command::new("go").args(["run", ".", "--print-env"]).current_dir(build).stderr(Stdio::inherit()).output();
+            let output = Command::new("go")
+                .args(["run", ".", "--print-env"])
+                .current_dir(build)
+                .stderr(Stdio::inherit())
+                .output();
             let output = output.await.expect("go is needed to find the control plane: run `make control-plane`");
             assert!(output.status.success(), "no control plane: run `make control-plane`");
             printed = String::from_utf8(output.stdout).unwrap();
@@ -31,7 +35,11 @@ impl Assets {
             let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).map(str::to_owned);
             PathBuf::from(known(name).or(line).unwrap_or_else(|| panic!("{name} is not set: run `make control-plane`")))
         };
-        Self { kubernetes: get("KUBEBUILDER_ASSETS"), control_plane: get("SAVEPOINT_CONTROLPLANE"), helm: get("SAVEPOINT_HELM") }
+        Self {
+            kubernetes: get("KUBEBUILDER_ASSETS"),
+            control_plane: get("SAVEPOINT_CONTROLPLANE"),
+            helm: get("SAVEPOINT_HELM"),
+        }
     }
 
     pub fn kubectl(&self) -> PathBuf {

@@ -39,7 +39,9 @@ impl Operator {
         let log = File::options().create(true).append(true).open(&start.log).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(binary()).args(&start.arguments);
-        command.env("KUBECONFIG", &start.kubeconfig).env("RUST_LOG", "debug,hyper_util=info,h2=info,rustls=info,tower=info");
+        command
+            .env("KUBECONFIG", &start.kubeconfig)
+            .env("RUST_LOG", "debug,hyper_util=info,h2=info,rustls=info,tower=info");
         if let Some(at) = &start.kill_at {
             command.env("SAVEPOINT_KILL_AT", at);
         }

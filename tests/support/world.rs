@@ -32,8 +32,9 @@ impl World {
     pub async fn start(namespaces: &[&str]) -> Self {
         let assets = Assets::find().await;
         let folder = tempfile::tempdir().unwrap();
-        let (mut control_plane, simulator) =
-            tokio::join!(ControlPlane::start(&assets), async { simulator::start(simulator::Options::default()).await.unwrap() });
+        let (mut control_plane, simulator) = tokio::join!(ControlPlane::start(&assets), async {
+            simulator::start(simulator::Options::default()).await.unwrap()
+        });
         let platforms = Platforms::new(&simulator.url("admin"), &simulator.url("app"));
         platforms.add_tokens().await;
         let admin = client(&control_plane.admin_kubeconfig).await;

@@ -62,7 +62,9 @@ async fn create(context: &Context, request: &RollbackRequest) -> Result<Result<&
     match api.create(&PostParams::default(), request).await {
         Ok(_) => Ok(Ok("made")),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(Ok("there was already")),
-        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => Ok(Err(status.code)),
+        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
+            Ok(Err(status.code))
+        }
         Err(error) => Err(Failure::kube("create a rollback request")(error)),
     }
 }

@@ -84,7 +84,13 @@ pub fn rolled_back(target: &DeploymentTarget, requests: &[RollbackRequest]) -> B
 }
 
 /// The request that a rule makes.
-pub(super) fn request(of: &RuleOf<'_>, action: &RollbackAction, release: &str, why: &str, now: Timestamp) -> RollbackRequest {
+pub(super) fn request(
+    of: &RuleOf<'_>,
+    action: &RollbackAction,
+    release: &str,
+    why: &str,
+    now: Timestamp,
+) -> RollbackRequest {
     let policy = of.policy;
     let uid = |metadata: &ObjectMeta| metadata.uid.clone().unwrap_or_default();
     let previous = RollbackTo { previous: Some(Empty {}), ..RollbackTo::default() };
