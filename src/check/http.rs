@@ -274,10 +274,10 @@ fn said(fault: &reqwest::Error) -> Finding {
     }
 }
 
-/// An I/O error hides what it wraps from `source`.
+/// An I/O error hides what it wraps from `source`, and may wrap another one.
 fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-    error.downcast_ref().or_else(|| wrapped.and_then(|inner| inner.downcast_ref()))
+    let wrapped = || error.downcast_ref::<std::io::Error>()?.get_ref();
+    error.downcast_ref().or_else(|| tls_fault(wrapped()?))
 }
 
 /// What is wrong with a check, as field and words. It blocks shortly where there is an expression to compile.

@@ -56,7 +56,7 @@ pub trait Probe: Send + Sync + 'static {
 /// The schedule of all checks of all policies.
 ///
 /// # Guarantees
-/// - A check that hangs delays no other. A check never runs twice at once, and ticks that it missed are not made up for.
+/// - A check that hangs delays no other. A check never runs twice at once, and of all ticks that it missed one is made up for.
 /// - Checks that stay as they are keep running through [`Scheduler::sync`].
 ///
 /// # Assumptions

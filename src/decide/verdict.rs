@@ -33,14 +33,15 @@ pub fn conclude(sample: Option<&Sample>, no_data: NoData) -> Conclusion {
     }
 }
 
-/// What status says of a check. While a breach goes on its words stay: a code that alternates must not become a write per try.
+/// What status says of a check. While a verdict stays so do its words: a code that alternates must not become a write per try. Only those of
+/// an error follow: they say what to mend.
 pub fn check_status(name: &str, before: Option<&CheckStatus>, sample: Option<&Sample>) -> Option<CheckStatus> {
     match (before, sample) {
         (before, None) => before.cloned(),
         (Some(before), Some(sample)) if before.verdict == sample.verdict => Some(CheckStatus {
             message: match sample.verdict {
-                Verdict::Breach => before.message.clone(),
-                Verdict::Pass | Verdict::Error => clip(&sample.message),
+                Verdict::Pass | Verdict::Breach => before.message.clone(),
+                Verdict::Error => clip(&sample.message),
             },
             ..before.clone()
         }),

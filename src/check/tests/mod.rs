@@ -1,1 +1,4 @@
-
+mod addresses;
+mod expressions;
+mod requests;
+mod schedules;
