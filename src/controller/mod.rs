@@ -6,6 +6,7 @@ mod connect;
 mod context;
 mod event;
 mod finalizer;
+pub mod health_policy;
 mod leader;
 mod ledger;
 pub mod rollback;
@@ -64,9 +65,8 @@ pub async fn run_all(context: Arc<Context>) -> ControllerEnded {
     tokio::select! {
         () = target::run(context.clone()) => ControllerEnded("DeploymentTarget"),
         () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
-        () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
         () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
+        () = health_policy::run(context.clone()) => ControllerEnded("HealthPolicy"),
         () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
-        () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
     }
 }

@@ -1,5 +1,7 @@
 //! What effects report to decisions. No secret value is ever here: variables are names and keyed digests.
 
+use crate::api::Verdict;
+use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What a platform can do for one component.
@@ -108,4 +110,21 @@ pub enum Progress {
         /// What was found, in words.
         message: String,
     },
+}
+
+/// What a check said last, and what it said before. Nothing of it survives a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// What it said.
+    pub verdict: Verdict,
+    /// Why, in our own words.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+    /// Since when it has said so without a break, as far as this process knows.
+    pub since: Timestamp,
+    /// When it last said `Pass`: a break that no reconcile may have seen.
+    pub last_pass: Option<Timestamp>,
+    /// When it last said `Breach`.
+    pub last_breach: Option<Timestamp>,
 }

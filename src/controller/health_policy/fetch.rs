@@ -1,0 +1,53 @@
+//! Fetch: the policy, its target, and the requests of that target. Reads only.
+//!
+//! RBAC: `healthpolicies` get; `deploymenttargets` get; `rollbackrequests` list.
+
+use crate::api::*;
+use crate::check::schedule::PolicyKey;
+use crate::controller::Context;
+use crate::controller::run::Failure;
+use crate::decide::facts::Sample;
+use crate::decide::health::{Facts, hold, release, rolled_back};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The policy as it is stored. `None`: it is gone, or going.
+pub(super) async fn policy(context: &Context, key: &PolicyKey) -> Result<Option<HealthPolicy>, Failure> {
+    let api = Api::<HealthPolicy>::namespaced(context.client.clone(), &key.namespace);
+    let found = api.get_opt(&key.name).await.map_err(Failure::kube("get a policy"))?;
+    Ok(found.filter(|policy| policy.uid().as_ref() == Some(&key.uid) && policy.metadata.deletion_timestamp.is_none()))
+}
+
+/// The target of the policy, or why there is none.
+pub(super) async fn target(
+    context: &Context,
+    policy: &HealthPolicy,
+) -> Result<Result<DeploymentTarget, (Reason, String)>, Failure> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let name = &policy.spec.target_ref.name;
+    let api = Api::<DeploymentTarget>::namespaced(context.client.clone(), &namespace);
+    let found = api.get_opt(name).await.map_err(Failure::kube("get a target"))?;
+    let missing = || format!("DeploymentTarget {name} does not exist in namespace {namespace}: create it there");
+    Ok(found.ok_or_else(|| (Reason::TargetNotFound, missing())))
+}
+
+/// What a decision needs beside the policy.
+pub(super) async fn facts(
+    context: &Context,
+    policy: &HealthPolicy,
+    target: &DeploymentTarget,
+    samples: BTreeMap<String, Sample>,
+) -> Result<Facts, Failure> {
+    let rolls_back = policy.spec.rules.iter().any(|rule| rule.action.rollback.is_some());
+    let rolled_back = match rolls_back && policy.spec.mode == PolicyMode::Enforce {
+        false => BTreeSet::new(),
+        true => {
+            let namespace = policy.namespace().unwrap_or_default();
+            let api = Api::<RollbackRequest>::namespaced(context.client.clone(), &namespace);
+            let requests = api.list(&ListParams::default()).await.map_err(Failure::kube("list requests"))?;
+            rolled_back(target, &requests.items)
+        }
+    };
+    Ok(Facts { samples, release: release(target), hold: hold(target), rolled_back })
+}
