@@ -28,8 +28,8 @@ fn collect(folder: &Path, ending: &str, found: &mut Vec<SourceFile>) {
     for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        // In a worktree `.git` is a file, with a path of this machine.
-        if ["target", ".git"].contains(&name.as_str()) {
+        // Build output of cargo, by its full path: a folder of the sources has that name too. In a worktree `.git` is a file.
+        if name == ".git" || path == root().join("target") {
             continue;
         }
         if path.is_dir() {
