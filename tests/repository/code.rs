@@ -118,7 +118,7 @@ impl Scan {
         let mut path = before.to_vec();
         let mut line = 0;
         let mut renamed = false;
-        while let Some(token) = tokens.next() {
+        for token in tokens.by_ref() {
             match token {
                 TokenTree::Ident(ident) if ident == "as" => renamed = true,
                 TokenTree::Ident(ident) if !renamed => {
