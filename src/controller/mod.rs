@@ -35,6 +35,7 @@ use std::time::Duration;
 pub struct ControllerEnded(&'static str);
 
 /// Waits until every kind of ours can be listed: the CRDs are installed and the operator may read them.
+/// RBAC: `deploymenttargets`, `deploymentbackups`, `rollbackrequests`, `healthpolicies`, `backupstores` list.
 pub async fn wait_for_kinds(client: &Client) {
     loop {
         let all = futures::try_join!(
