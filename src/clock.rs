@@ -20,3 +20,9 @@ pub fn now_time() -> Time {
 pub fn monotonic() -> std::time::Instant {
     std::time::Instant::now()
 }
+
+/// Monotonic time of the runtime, which tests can turn by hand: for budgets and schedules.
+#[allow(clippy::disallowed_methods)] // the one place
+pub fn runtime() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

@@ -54,6 +54,9 @@ pub struct Config {
     /// Address of `/metrics`, `/healthz` and `/readyz`.
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// What is logged, as tracing's directives: `info`, `savepoint=debug`.
+    #[arg(long, env = "RUST_LOG", default_value = "info,kube_client=warn,kube_runtime=warn,tower=warn")]
+    pub log_filter: String,
     /// `json` or `human`.
     #[arg(long, default_value = "json")]
     pub log_format: LogFormat,

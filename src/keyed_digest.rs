@@ -34,7 +34,7 @@ impl DigestKey {
     pub fn names_and_digests(&self, entries: &BTreeMap<String, String>) -> String {
         let mut text = String::new();
         for (name, digest) in entries {
-            let _ = write!(text, "{}:{name}={digest}\n", name.len());
+            let _ = writeln!(text, "{}:{name}={digest}", name.len());
         }
         self.bytes(text.as_bytes())
     }

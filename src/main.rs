@@ -18,7 +18,7 @@ type Ended = Box<dyn std::error::Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = Config::parse();
-    telemetry::init(config.log_format);
+    telemetry::init(config.log_format, &config.log_filter);
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -194,6 +194,8 @@ async fn mark_broken<K: StatusObject>(context: &Context, object: &DeserializeGua
     let api = Api::<DeserializeGuard<K>>::namespaced(context.client.clone(), namespace);
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     if let Err(error) = api.patch_status(name, &parameters, &Patch::Apply(body)).await {
+        // The API server refuses even a status where the spec no longer fits the schema: an Event is then all that can be said.
         tracing::warn!(kind = K::KIND, name, %error, "the object's status could not be written");
     }
+    context.tell(object, true, reason, message).await;
 }

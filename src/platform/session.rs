@@ -151,7 +151,7 @@ impl Session {
 
     /// Sends one request, once.
     pub async fn send(&self, intent: CommittedIntent, request: Request<'_>) -> Result<Accepted, SendError> {
-        self.send_before(intent.class(), Instant::now() + intent.deadline(), request).await
+        self.send_before(intent.class(), crate::clock::runtime() + intent.deadline(), request).await
     }
 
     /// An ordered list of requests under one intent. Only for classes that may be sent again: a list that breaks off in the middle is
@@ -164,7 +164,12 @@ impl Session {
             let said = "calls of this effect class are sent one at a time";
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
-        Ok(Series { session: self, class: intent.class(), ends: Instant::now() + intent.deadline(), taken: false })
+        Ok(Series {
+            session: self,
+            class: intent.class(),
+            ends: crate::clock::runtime() + intent.deadline(),
+            taken: false,
+        })
     }
 
     async fn send_before(
@@ -179,7 +184,7 @@ impl Session {
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
         let outgoing = self.outgoing(&request).map_err(SendError::NotApplied)?;
-        let deadline = self.shared.call_deadline().min(ends.saturating_duration_since(Instant::now()));
+        let deadline = self.shared.call_deadline().min(ends.saturating_duration_since(crate::clock::runtime()));
         if deadline < SHORTEST_CALL.min(self.shared.call_deadline()) {
             let error = self.error(operation, ErrorKind::Unavailable, "the time of this attempt is used up");
             return Err(SendError::NotApplied(error));
@@ -210,7 +215,7 @@ impl Session {
     /// Counts the answer, and turns one that is no success into its error.
     fn judge(&self, outgoing: &Outgoing, answer: Answer) -> Result<Answer> {
         if answer.status.is_success() {
-            self.shared.budgets.accepted(&self.credential, &answer.headers, Instant::now());
+            self.shared.budgets.accepted(&self.credential, &answer.headers, crate::clock::runtime());
             self.shared.count(self.platform(), "ok");
             return Ok(answer);
         }
@@ -218,7 +223,7 @@ impl Session {
             return Err(self.limited(outgoing.operation, &answer, at_least));
         }
         if answer.status == StatusCode::UNAUTHORIZED {
-            self.shared.budgets.rejected(&self.credential, Instant::now());
+            self.shared.budgets.rejected(&self.credential, crate::clock::runtime());
         }
         let voice = match outgoing.confidential {
             true => Voice::Silent,
@@ -230,7 +235,7 @@ impl Session {
     }
 
     fn limited(&self, operation: &'static str, answer: &Answer, at_least: Duration) -> Error {
-        let wait = self.shared.budgets.limited(&self.credential, &answer.headers, at_least, Instant::now());
+        let wait = self.shared.budgets.limited(&self.credential, &answer.headers, at_least, crate::clock::runtime());
         self.shared.count(self.platform(), ErrorKind::RateLimited.as_str());
         self.error(operation, ErrorKind::RateLimited, "the platform asks for fewer calls").after(Some(wait))
     }
@@ -243,7 +248,7 @@ impl Session {
 
     /// Asks the budget of this credential.
     fn enter(&self, operation: &'static str, quota: &Quota) -> Result<()> {
-        self.shared.budgets.enter(&self.credential, quota, Instant::now()).map_err(|held| {
+        self.shared.budgets.enter(&self.credential, quota, crate::clock::runtime()).map_err(|held| {
             self.shared.count(self.platform(), "held");
             match held {
                 Held::Rejected => {

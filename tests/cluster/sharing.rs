@@ -110,11 +110,17 @@ async fn one_object_that_does_not_decode_stops_nobody_else() {
     // Such an object can come from an older schema: for a moment this one lets anything through.
     let kubectl = world.kubectl();
     let lax = r#"[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec","value":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}]"#;
-    let kinds = [("rollbackrequests", "RollbackRequest"), ("deploymentbackups", "DeploymentBackup"), ("deploymenttargets", "DeploymentTarget")];
+    let kinds = [
+        ("rollbackrequests", "RollbackRequest"),
+        ("deploymentbackups", "DeploymentBackup"),
+        ("deploymenttargets", "DeploymentTarget"),
+    ];
     for (plural, kind) in kinds {
         let name = format!("{plural}.savepoint.dev");
         kubectl.run(&["patch", "crd", &name, "--type=json", "-p", lax]).await.unwrap();
-        let poison = format!("apiVersion: savepoint.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: poison, namespace: {SHOP}}}\nspec: {{targetRef: 7, components: no, strategy: [], tier: {{}}}}\n");
+        let poison = format!(
+            "apiVersion: savepoint.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: poison, namespace: {SHOP}}}\nspec: {{targetRef: 7, components: no, strategy: [], tier: {{}}}}\n"
+        );
         until("the lax schema to be in force", || async { kubectl.apply(&poison).await }).await;
     }
     crate::support::world::install_chart(&world.assets, &kubectl, &[SHOP]).await;
@@ -122,11 +128,12 @@ async fn one_object_that_does_not_decode_stops_nobody_else() {
     world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend]")).await;
     phase(&world, SHOP, "back", "Succeeded").await;
     until("the poison to be named on its object", || async {
-        let found = kubectl.json(&["-n", SHOP, "get", "rbr", "poison"]).await.unwrap();
-        let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        match conditions.iter().any(|condition| condition["reason"] == "DoesNotDecode") {
+        let told = kubectl.json(&["-n", SHOP, "get", "events.events.k8s.io"]).await.unwrap();
+        let about = |event: &serde_json::Value| (event["regarding"]["kind"].clone(), event["reason"].clone());
+        let all: Vec<_> = told["items"].as_array().unwrap().iter().map(about).collect();
+        match kinds.iter().all(|(_, kind)| all.contains(&(json!(kind), json!("DoesNotDecode")))) {
             true => Ok(()),
-            false => Err(found),
+            false => Err(all),
         }
     })
     .await;

@@ -58,15 +58,16 @@ pub fn what_was_done(status: &RollbackRequestStatus) -> String {
     let open = named(|state| matches!(state, Some(StepState::Started | StepState::Applied | StepState::Ambiguous)));
     let not_done = named(|state| state.is_none());
     let mut words = Vec::new();
-    match done.is_empty() && open.is_empty() {
-        true => words.push("nothing was changed".to_owned()),
-        false if done.is_empty() => {}
-        false => words.push(format!("done: {done}")),
+    let untouched = done.is_empty() && open.is_empty();
+    if untouched {
+        words.push("nothing was changed".to_owned());
+    } else if !done.is_empty() {
+        words.push(format!("done: {done}"));
     }
     if !open.is_empty() {
         words.push(format!("under way: {open}"));
     }
-    if !not_done.is_empty() && !(done.is_empty() && open.is_empty()) {
+    if !not_done.is_empty() && !untouched {
         words.push(format!("not done: {not_done}"));
     }
     words.join("; ")
