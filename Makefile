@@ -22,3 +22,66 @@ need-go:
 		echo "go is missing; install it with" >&2; \
 		echo "  curl -fsSL https://go.dev/dl/go1.26.0.linux-amd64.tar.gz | sudo tar -C /usr/local -xz && export PATH=/usr/local/go/bin:\$$PATH" >&2; \
 		exit 1; }
+
+# Everything that cargo builds here has the kill points of the crash tests, so that nothing is built twice.
+CARGO_FLAGS = --locked --features failpoints
+# Each case has a control plane of its own: more at once than this and two cores thrash.
+THREADS ?= 3
+BREAK ?= variables
+
+.PHONY: demo
+demo: control-plane build ## Break production and watch it come back (BREAK=nothing|rollback, KEEP=1 leaves it running)
+	@env $(CONTROLPLANE_ENV) target/debug/examples/demo --break $(BREAK) $(if $(KEEP),--keep)
+
+.PHONY: demo-stop
+demo-stop: ## Stop what `make demo KEEP=1` left running
+	@target/debug/examples/demo --stop
+
+.PHONY: build
+build: need-rust
+	@echo "building the operator, the simulator and the demo (a few minutes the first time) …"
+	@cargo build $(CARGO_FLAGS) --bins --example demo
+
+.PHONY: test
+test: need-rust fmt-check lint check-generated unit control-plane ## Everything: format, lint, unit, golden plans, contracts, API server, chart
+	@echo "cases on a real API server …"
+	@env $(CONTROLPLANE_ENV) cargo test $(CARGO_FLAGS) --test cluster --test repository -- --test-threads=$(THREADS)
+	@$(MAKE) --no-print-directory test-control-plane
+
+.PHONY: unit
+unit: need-rust ## Unit tests, golden plans, platforms against the simulator
+	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test 'conformance' --test 'plans'
+	@cargo test $(CARGO_FLAGS) -p simulator
+	@cargo test $(CARGO_FLAGS) --doc
+
+.PHONY: kill
+kill: control-plane need-rust ## Kill the operator at any point of a rollback: make kill AT=7, or AT=after-effect:2
+	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_AT=$(or $(AT),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact crashes::killed_at_the_point_that_the_environment_names --nocapture
+
+.PHONY: fmt fmt-check
+fmt: ## Format
+	@cargo fmt --all
+fmt-check:
+	@cargo fmt --all --check
+
+.PHONY: lint
+lint: need-rust ## Clippy, warnings are errors
+	@cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
+.PHONY: generate
+generate: need-rust ## Write the CRDs from the types
+	@cargo run -q $(CARGO_FLAGS) --bin crdgen -- .
+
+.PHONY: check-generated
+check-generated: generate ## Fail if the committed CRDs are not those of the types
+	@git diff --exit-code --stat -- crds charts/savepoint/templates/crds || { echo "the CRDs differ from the types: run make generate and commit" >&2; exit 1; }
+
+.PHONY: need-rust
+need-rust:
+	@command -v cargo >/dev/null || { \
+		echo "Rust is missing; install it with" >&2; \
+		echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; \
+		exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing; install it with: sudo apt-get install build-essential" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing; install it with: sudo apt-get install git" >&2; exit 1; }
+	@command -v setpriv >/dev/null || { echo "setpriv is missing; install it with: sudo apt-get install util-linux" >&2; exit 1; }

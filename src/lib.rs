@@ -13,4 +13,5 @@ pub mod decide;
 pub mod failpoint;
 pub mod keyed_digest;
 pub mod platform;
+pub mod store;
 pub mod telemetry;

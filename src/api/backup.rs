@@ -102,7 +102,7 @@ pub struct DeploymentBackupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub components: Vec<CapturedComponent>,
-    /// How many variables were captured in all.
+    /// How many variables there were in all, those that cannot be read included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variables: Option<i64>,
     /// Where the payload lies.

@@ -91,7 +91,7 @@ pub struct HttpCheck {
     pub expect_status: Vec<i32>,
     /// Headers that must be there with exactly this value, at most 16. Names in any case. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub expect_headers: Option<std::collections::BTreeMap<String, String>>,
     /// CEL over the JSON body, called `body`; it must give true: `body.status == 'ok'`. Absent: the body is not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -43,6 +43,7 @@ pub struct HealthPolicySpec {
     pub rules: Vec<RuleSpec>,
     /// Who is told when nobody reacts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub escalation: Option<Vec<Reserved>>,
     /// `true`: no check runs and no rule acts. Default `false`.
     #[serde(default)]

@@ -2,6 +2,8 @@
 //!
 //! Field docs are what `kubectl explain` prints: unit, default, and what absence means.
 
+#![allow(clippy::duplicated_attributes)] // `printcolumn(type_ = …)` of kube's derive repeats by design
+
 mod backup;
 mod change;
 mod check;

@@ -111,7 +111,7 @@ pub struct RollbackTo {
     pub last_healthy: Option<Empty>,
     /// The good deploy seen in a dashboard: component to deploy id or commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 253}))]
     pub deploys: Option<std::collections::BTreeMap<String, String>>,
     /// What was live at this time, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,7 +173,7 @@ pub enum Issue {
 pub struct GradualSpec {
     /// Percentages, strictly falling, 0 to 100.
     #[schemars(length(min = 1, max = 20), inner(range(min = 0, max = 100)))]
-    #[x_kube(validation = Rule::new("self.all(a, self.filter(b, b == a).size() == 1) && self.isSorted() == (self.size() == 1)").message("spec.gradual.steps must fall strictly, such as [50, 25, 10, 0]"))]
+    #[x_kube(validation = Rule::new("self.all(a, self.filter(b, b == a).size() == 1) && self.all(a, self.all(b, (a > b) == (self.indexOf(a) < self.indexOf(b))))").message("spec.gradual.steps must fall strictly, such as [50, 25, 10, 0]"))]
     pub steps: Vec<i32>,
     /// Pause between two percentages.
     pub interval: DurationText,

@@ -175,6 +175,7 @@ pub struct EnvironmentPolicy {
 pub struct FailoverSpec {
     /// Variables that are set, name to value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     pub environment: Option<std::collections::BTreeMap<String, String>>,
     /// Whether a deploy follows. Default `false`.
     #[serde(default)]

@@ -30,6 +30,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// When this process first saw something it waits out. Lost with the process, and then the wait begins anew.
     first_seen: Mutex<HashMap<String, Instant>>,
+    /// Steps that must not begin before a moment, by run and key: what the platform asked for.
+    not_before: Mutex<HashMap<String, Instant>>,
 }
 
 impl Context {
@@ -51,6 +53,7 @@ impl Context {
             leader,
             identity,
             first_seen: Mutex::default(),
+            not_before: Mutex::default(),
         }
     }
 
@@ -61,5 +64,18 @@ impl Context {
             seen.clear(); // a wait that begins anew is safe, memory without bound is not
         }
         seen.entry(key.to_owned()).or_insert_with(monotonic).elapsed()
+    }
+
+    /// Lets a step (`<run uid>/<key>`) wait before it begins again.
+    pub fn begin_not_before(&self, step: &str, pause: Duration) {
+        let mut steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.retain(|_, until| *until > monotonic());
+        steps.insert(step.to_owned(), monotonic() + pause);
+    }
+
+    /// How long a step must still wait before it may begin. `None`: not at all.
+    pub fn wait_to_begin(&self, step: &str) -> Option<Duration> {
+        let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.get(step)?.checked_duration_since(monotonic()).filter(|left| !left.is_zero())
     }
 }

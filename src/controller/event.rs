@@ -7,7 +7,7 @@ use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 
 impl Context {
-    /// Tells people about a transition of `object`. RBAC: `events.k8s.io` `events` create, patch.
+    /// Tells people about a transition of `object`. RBAC: `events` create, patch.
     pub async fn tell<K>(&self, object: &K, warning: bool, reason: Reason, note: &str)
     where
         K: Resource<DynamicType = ()>,

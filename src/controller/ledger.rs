@@ -8,7 +8,7 @@ use crate::api::{
 };
 use crate::decide::step_log::{StepEvent, advance, attempt_id};
 use crate::platform::intent::{CommitError, Ledger};
-use crate::platform::{CommittedIntent, SendError, SendOutcome};
+use crate::platform::{CommittedIntent, ErrorKind, SendError, SendOutcome};
 use futures::future::BoxFuture;
 use kube::{Api, ResourceExt};
 use std::future::Future;
@@ -132,7 +132,18 @@ pub struct Sending {
     pub baseline_digest: String,
 }
 
+/// Whether what kept a call from being taken passes by itself or with a new credential.
+const fn passes(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::CredentialsRejected)
+}
+
+/// What a call came to, for a reason that passes: not before so long is it sent again.
+const NOT_SENT_PAUSE: Duration = Duration::from_secs(5);
+
 /// Commits the intent, sends once, records the outcome. Gives the object as stored.
+///
+/// Where the call was certainly not taken for a reason that passes (a connection that failed, a quota, a token that was revoked), the step may
+/// begin again; [`Context::wait_to_begin`] says when.
 pub async fn send_once<K, Call, Fut>(ledger: StepLedger<'_, K>, sending: Sending, call: Call) -> Result<K, Failure>
 where
     K: Run,
@@ -164,6 +175,11 @@ where
     }
     let event = match sent {
         Ok(SendOutcome { output, message }) => StepEvent::Taken { output, message },
+        Err(SendError::NotApplied(error)) if passes(error.kind) => {
+            let pause = error.retry_after.unwrap_or(NOT_SENT_PAUSE).max(NOT_SENT_PAUSE);
+            ledger.context.begin_not_before(&format!("{uid}/{}", ledger.key), pause);
+            StepEvent::NotSent { message: error.to_string() }
+        }
         Err(SendError::NotApplied(error)) => StepEvent::Refused { message: error.to_string() },
         Err(SendError::Ambiguous(error)) => StepEvent::Unknown { message: error.to_string() },
     };

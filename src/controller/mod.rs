@@ -1,9 +1,11 @@
 //! EFFECT. The controllers: fetch, validate, decide, act, record.
 
 pub mod backup;
+pub mod backup_store;
 mod connect;
 mod context;
 mod event;
+mod finalizer;
 pub mod health_policy;
 mod leader;
 mod ledger;
@@ -17,7 +19,7 @@ pub use connect::Refusal;
 pub use context::Context;
 pub use leader::Leadership;
 pub use ledger::{Run, Sending, StepLedger, log_event, send_once};
-pub use run::{Failure, Outcome, chain, run_kind};
+pub use run::{Failure, Outcome, chain, list, run_kind};
 pub use secrets::{SecretRefusal, read_secret, read_secret_key};
 pub use status::{StatusObject, equal_but_for_time, patch_status, replace_status};
 
@@ -33,6 +35,7 @@ use std::time::Duration;
 pub struct ControllerEnded(&'static str);
 
 /// Waits until every kind of ours can be listed: the CRDs are installed and the operator may read them.
+/// RBAC: `deploymenttargets`, `deploymentbackups`, `rollbackrequests`, `healthpolicies`, `backupstores` list.
 pub async fn wait_for_kinds(client: &Client) {
     loop {
         let all = futures::try_join!(
@@ -61,7 +64,9 @@ async fn listable<K: StatusObject>(client: &Client) -> Result<(), kube::Error> {
 pub async fn run_all(context: Arc<Context>) -> ControllerEnded {
     tokio::select! {
         () = target::run(context.clone()) => ControllerEnded("DeploymentTarget"),
-        () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
+        () = backup::run(context.clone()) => ControllerEnded("DeploymentBackup"),
+        () = backup_store::run(context.clone()) => ControllerEnded("BackupStore"),
         () = health_policy::run(context.clone()) => ControllerEnded("HealthPolicy"),
+        () = rollback::run(context.clone()) => ControllerEnded("RollbackRequest"),
     }
 }

@@ -5,7 +5,7 @@ use super::status::{FIELD_MANAGER, StatusObject};
 use crate::api::{ConditionType, Reason};
 use crate::decide::conditions::{clip, say, set};
 use futures::{FutureExt, StreamExt};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::{DeserializeGuard, Status};
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::watcher;
@@ -155,6 +155,15 @@ fn error_policy<K: StatusObject>(object: &DeserializeGuard<K>, failure: &Failure
     tracing::warn!(kind = K::KIND, name = object.name_any(), error = %chain(failure), streak, "reconcile failed");
     let base = Duration::from_secs(1) * 2u32.saturating_pow(streak.min(9) - 1);
     Action::requeue(crate::decide::backoff::jittered(base, &uid, streak).min(RESYNC))
+}
+
+/// Every object of a kind here that decodes. One that does not hides none of the others: its own reconcile says what is wrong with it.
+///
+/// # Errors
+/// Whatever the API server says.
+pub async fn list<K: StatusObject>(api: Api<DeserializeGuard<K>>, labels: Option<&str>) -> Result<Vec<K>, kube::Error> {
+    let parameters = labels.map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
+    Ok(api.list(&parameters).await?.items.into_iter().filter_map(|object| object.0.ok()).collect())
 }
 
 /// The error and its sources, in one line.

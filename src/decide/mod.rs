@@ -1,6 +1,8 @@
 //! Decisions: plain functions of spec, status, facts and `now`. No I/O, no clock, nothing async.
 
 pub mod backoff;
+pub mod backup;
+pub mod backup_store;
 pub mod conditions;
 pub mod facts;
 pub mod freeze;

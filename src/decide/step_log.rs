@@ -14,7 +14,9 @@ pub enum StepEvent {
     AlreadySo { evidence: String, output: Option<String> },
     /// The platform took the call.
     Taken { output: Option<String>, message: String },
-    /// The call certainly did not take effect.
+    /// The call certainly did not take effect, for a reason that passes: it may be sent again, whatever its class.
+    NotSent { message: String },
+    /// The platform refused the call, and will refuse it again.
     Refused { message: String },
     /// Nobody knows whether the call took effect.
     Unknown { message: String },
@@ -37,7 +39,7 @@ pub struct IllegalTransition {
     event: String,
 }
 
-/// The record after this event. `Rearmed` gives a record without intent, on which only `Intended` or `AlreadySo` can follow.
+/// The record after this event. `Rearmed` and `NotSent` give a record without intent, on which only `Intended` or `AlreadySo` can follow.
 ///
 /// # Errors
 /// [`IllegalTransition`].
@@ -75,6 +77,10 @@ pub fn advance(
         (Some(S::Started), E::Unknown { message }) => move_to(&mut next, S::Ambiguous, None, message),
         (Some(S::Started | S::Applied | S::Ambiguous), E::ReadBack { evidence, output }) => {
             end(&mut next, S::Verified, evidence, output, now);
+        }
+        (Some(S::Started), E::NotSent { message }) => {
+            move_to(&mut next, S::Ambiguous, None, message);
+            next.intent = None;
         }
         (Some(S::Started), E::Refused { message }) => fail(&mut next, message, now),
         (None | Some(S::Started | S::Applied | S::Ambiguous), E::Failed { message }) => fail(&mut next, message, now),
@@ -161,6 +167,7 @@ mod tests {
             StepEvent::Intended(intent(class)),
             StepEvent::AlreadySo { evidence: text(), output: None },
             StepEvent::Taken { output: None, message: text() },
+            StepEvent::NotSent { message: text() },
             StepEvent::Refused { message: text() },
             StepEvent::Unknown { message: text() },
             StepEvent::Adopted { output: None, message: text() },
@@ -178,7 +185,12 @@ mod tests {
         for event in events(class) {
             let Ok(next) = advance("k", record.as_ref(), event.clone(), now()) else { continue };
             *seen += 1;
-            let intents = intents + usize::from(matches!(event, StepEvent::Intended(_)));
+            // An intent whose call certainly did nothing does not count: it is as if it had not been.
+            let intents = match event {
+                StepEvent::Intended(_) => intents + 1,
+                StepEvent::NotSent { .. } => intents - 1,
+                _ => intents,
+            };
             assert!(class.may_repeat() || intents <= 1, "a {class:?} step got a second intent");
             let final_before =
                 record.as_ref().is_some_and(|r| matches!(r.state, StepState::Verified | StepState::Failed));

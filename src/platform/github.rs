@@ -197,7 +197,7 @@ impl Platform for Github {
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {
-        self.observed().boxed()
+        async { self.session.clean_observation(self.observed().await?) }.boxed()
     }
 
     fn environment(&self) -> BoxFuture<'_, Result<Environment>> {
@@ -205,7 +205,7 @@ impl Platform for Github {
     }
 
     fn inspect<'a>(&'a self, change: &'a Change, context: ChangeContext<'a>) -> BoxFuture<'a, Result<Progress>> {
-        self.progress(change, context).boxed()
+        async move { Ok(self.session.clean_progress(self.progress(change, context).await?)) }.boxed()
     }
 
     fn apply<'a>(

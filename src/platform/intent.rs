@@ -3,6 +3,14 @@
 //! A [`CommittedIntent`] comes only from [`commit`], after a ledger has stored the intent by compare-and-swap; the HTTP wrapper's sending
 //! methods consume it.
 //!
+//! ```
+//! use savepoint::platform::CommittedIntent;
+//! fn send(_: CommittedIntent) {}
+//! fn once(intent: CommittedIntent) {
+//!     send(intent);
+//! }
+//! ```
+//!
 //! ```compile_fail,E0451
 //! use savepoint::platform::intent::CommittedIntent;
 //! // Its fields are private: nobody makes one by hand.

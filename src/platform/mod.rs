@@ -4,6 +4,7 @@
 
 mod answer;
 mod budget;
+mod clean;
 mod error;
 mod github;
 mod http;

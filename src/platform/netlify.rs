@@ -63,7 +63,7 @@ impl Netlify {
         {
             deploys.push(published.clone());
         }
-        deploys.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        deploys.sort_by_key(|deploy| std::cmp::Reverse(deploy.created_at));
         Ok(Observation {
             resource: site.id.clone(),
             current: published.as_ref().map(Deploy::fact),
@@ -315,7 +315,7 @@ impl Platform for Netlify {
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {
-        self.observed().boxed()
+        async { self.session.clean_observation(self.observed().await?) }.boxed()
     }
 
     fn environment(&self) -> BoxFuture<'_, Result<Environment>> {
@@ -323,7 +323,7 @@ impl Platform for Netlify {
     }
 
     fn inspect<'a>(&'a self, change: &'a Change, context: ChangeContext<'a>) -> BoxFuture<'a, Result<Progress>> {
-        self.progress(change, context).boxed()
+        async move { Ok(self.session.clean_progress(self.progress(change, context).await?)) }.boxed()
     }
 
     fn apply<'a>(

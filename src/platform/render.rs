@@ -10,7 +10,7 @@ use super::paging;
 use super::session::{Read, Request, Session, Verb};
 use super::{
     ChangeContext, CommittedIntent, Environment, Error, ErrorKind, Platform, Result, SendError, SendOutcome, Value,
-    settings,
+    clean, settings,
 };
 use crate::api::{Change, EffectClass, PlatformName, RenderSpec, SettingChange};
 use crate::decide::facts::{Capabilities, Observation, Progress};
@@ -215,7 +215,8 @@ impl Render {
         let accepted = self.session.send(intent, request).await?;
         // A 202 without a body says "queued behind another deploy" and names no id: `inspect` looks for it.
         let text = |name: &str| accepted.body.as_ref()?.get(name)?.as_str().map(str::to_string);
-        let (output, state) = (text("id"), text("status"));
+        let (output, state) =
+            (text("id").filter(|id| clean::is_id(id)), text("status").filter(|word| clean::is_id(word)));
         let message = match &output {
             Some(id) => format!("{}, deploy {id} is {}", accepted.status, state.as_deref().unwrap_or("accepted")),
             None => format!("{}, accepted without an id", accepted.status),
@@ -239,7 +240,7 @@ impl Platform for Render {
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {
-        self.observed().boxed()
+        async { self.session.clean_observation(self.observed().await?) }.boxed()
     }
 
     fn environment(&self) -> BoxFuture<'_, Result<Environment>> {
@@ -251,7 +252,7 @@ impl Platform for Render {
     }
 
     fn inspect<'a>(&'a self, change: &'a Change, context: ChangeContext<'a>) -> BoxFuture<'a, Result<Progress>> {
-        self.progress(change, context).boxed()
+        async move { Ok(self.session.clean_progress(self.progress(change, context).await?)) }.boxed()
     }
 
     fn apply<'a>(

@@ -3,8 +3,9 @@
 use super::answer::{Answer, Broken, Voice, is_certain_refusal};
 use super::budget::{Credential, Held, Quota};
 use super::http::Shared;
-use super::{CommittedIntent, Error, ErrorKind, Result, SendError};
+use super::{CommittedIntent, Error, ErrorKind, Result, SendError, clean};
 use crate::api::{EffectClass, PlatformName};
+use crate::decide::facts::{Observation, Progress};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -105,6 +106,20 @@ impl Session {
     /// The error for an answer that is not what the vendor describes.
     pub fn unexpected(&self, operation: &'static str, message: impl AsRef<str>) -> Error {
         self.error(operation, ErrorKind::UnexpectedAnswer, message)
+    }
+
+    /// An observation as it may be shown.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnexpectedAnswer`] where an id has a form that no id has.
+    pub fn clean_observation(&self, seen: Observation) -> Result<Observation> {
+        let said = "answered an id of a strange form";
+        clean::observation(seen, self.token.expose_secret()).ok_or_else(|| self.unexpected("observe", said))
+    }
+
+    /// Words about a step as they may be shown.
+    pub fn clean_progress(&self, progress: Progress) -> Progress {
+        clean::progress(progress, self.token.expose_secret())
     }
 
     /// Reads one resource.

@@ -26,7 +26,7 @@ async fn backup_quick_captures_everything() {
     assert_eq!(refs["refs"][&kept], production.good.as_str(), "the backup ref");
     target_says(&world, "shop", ConditionType::BackupFresh, "True/BackupRecent").await;
     // The payload is opened by the identity alone, with a tool of its own.
-    let payload = world.folder.path().join("store").join(&status.payload.unwrap().location);
+    let payload = world.folder.join("store").join(&status.payload.unwrap().location);
     let sealed = std::fs::read(&payload).unwrap();
     assert!(!String::from_utf8_lossy(&sealed).contains("s3cr3t"));
     let identity: age::x25519::Identity = crate::support::world::IDENTITY.parse().unwrap();
@@ -59,7 +59,7 @@ async fn a_page_that_repeats_fails_the_backup() {
     // Once the platform behaves, the same backup comes about, whole.
     world.platforms.clear_faults().await;
     let status = backup_verified(&world, "friday").await.status.unwrap();
-    assert_eq!(status.variables, Some(61 + 2));
+    assert_eq!(status.variables, Some(61 + 3)); // with the masked one, by name
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn without_a_key_nothing_is_written() {
     let mut start = world.operator();
     let at = start.arguments.iter().position(|argument| argument == "--identity-file").unwrap();
     start.arguments.drain(at..at + 2);
-    let store = world.folder.path().join("store");
+    let store = world.folder.join("store");
     std::fs::create_dir_all(&store).unwrap();
     let _operator = crate::support::operator::Operator::start(&start);
     until("the backup says that there is no key", || async {
@@ -86,7 +86,7 @@ async fn without_a_key_nothing_is_written() {
 async fn store_conditions() {
     let world = World::start(&[SHOP]).await;
     let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-    let root = world.folder.path().join("store").display().to_string();
+    let root = world.folder.join("store").display().to_string();
     let store = |name: &str, url: &str, mode: &str| {
         format!(
             "apiVersion: savepoint.dev/v1alpha1\nkind: BackupStore\nmetadata: {{name: {name}, namespace: {SHOP}}}\n\
@@ -110,7 +110,7 @@ async fn store_conditions() {
     };
     available("good", "True").await;
     let (_, message) = available("outside", "False").await;
-    assert!(message.contains("/etc"), "{message}");
+    assert!(message.contains("outside"), "{message}");
     let (reason, message) = available("later", "False").await;
     assert!(reason.ends_with("NotYetSupported") && message.contains("spec.url"), "{reason}: {message}");
 }

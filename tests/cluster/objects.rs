@@ -50,18 +50,6 @@ pub async fn backup_verified(world: &World, name: &str) -> DeploymentBackup {
     .await
 }
 
-/// Waits until the backup has failed; gives the message.
-pub async fn backup_says(world: &World, name: &str, type_: ConditionType, wanted: &str) -> String {
-    until(&format!("backup {name}: {type_} {wanted}"), || async {
-        let status = api::<DeploymentBackup>(world, SHOP).get(name).await.unwrap().status.unwrap_or_default();
-        match said(&status.conditions, type_) {
-            (seen, message) if seen == wanted => Ok(message),
-            _ => Err(status.conditions),
-        }
-    })
-    .await
-}
-
 /// The request as it is now.
 pub async fn request(world: &World, namespace: &str, name: &str) -> RollbackRequest {
     api::<RollbackRequest>(world, namespace).get(name).await.unwrap()

@@ -67,7 +67,7 @@ async fn a_backup_that_was_altered_or_is_of_another_target_is_refused_before_any
     assert!(message.contains("friday") && message.contains("other"), "{message}");
     // Altered.
     let status = backup_verified(&world, "friday").await.status.unwrap();
-    let path = world.folder.path().join("store").join(&status.payload.unwrap().location);
+    let path = world.folder.join("store").join(&status.payload.unwrap().location);
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -102,3 +102,38 @@ async fn two_replicas_take_over_by_lease_and_epoch() {
     // The deposed leader ends by itself rather than go on as one.
     assert!(!first.ended().await.success());
 }
+
+#[tokio::test]
+async fn one_object_that_does_not_decode_stops_nobody_else() {
+    let (world, _, _, operator) = broken("{confirmation: Never}").await;
+    operator.kill().await;
+    // Such an object can come from an older schema: for a moment this one lets anything through.
+    let kubectl = world.kubectl();
+    let lax = r#"[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec","value":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}]"#;
+    let kinds = [
+        ("rollbackrequests", "RollbackRequest"),
+        ("deploymentbackups", "DeploymentBackup"),
+        ("deploymenttargets", "DeploymentTarget"),
+    ];
+    for (plural, kind) in kinds {
+        let name = format!("{plural}.savepoint.dev");
+        kubectl.run(&["patch", "crd", &name, "--type=json", "-p", lax]).await.unwrap();
+        let poison = format!(
+            "apiVersion: savepoint.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: poison, namespace: {SHOP}}}\nspec: {{targetRef: 7, components: no, strategy: [], tier: {{}}}}\n"
+        );
+        until("the lax schema to be in force", || async { kubectl.apply(&poison).await }).await;
+    }
+    crate::support::world::install_chart(&world.assets, &kubectl, &[SHOP]).await;
+    let _operator = world.start_operator();
+    world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "components: [backend]")).await;
+    phase(&world, SHOP, "back", "Succeeded").await;
+    until("the poison to be named on its object", || async {
+        let found = kubectl.json(&["-n", SHOP, "get", "rbr", "poison"]).await.unwrap();
+        let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        match conditions.iter().any(|condition| condition["reason"] == "DoesNotDecode") {
+            true => Ok(()),
+            false => Err(found),
+        }
+    })
+    .await;
+}

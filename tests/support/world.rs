@@ -23,7 +23,8 @@ pub struct World {
     /// The administrator.
     pub admin: Client,
     pub operator_kubeconfig: PathBuf,
-    pub folder: tempfile::TempDir,
+    /// Lies inside the control plane's folder, which goes with it whatever ends this process.
+    pub folder: PathBuf,
     replicas: std::cell::Cell<u32>,
 }
 
@@ -31,10 +32,11 @@ impl World {
     /// Starts control plane and simulator and installs the chart; no operator runs yet. `namespaces` may be used by targets.
     pub async fn start(namespaces: &[&str]) -> Self {
         let assets = Assets::find().await;
-        let folder = tempfile::tempdir().unwrap();
-        let (mut control_plane, simulator) = tokio::join!(ControlPlane::start(&assets), async {
-            simulator::start(simulator::Options::default()).await.unwrap()
-        });
+        let mut control_plane = ControlPlane::start(&assets).await;
+        let folder = control_plane.directory.join("world");
+        std::fs::create_dir_all(folder.join("git")).unwrap();
+        let options = simulator::Options { git_root: Some(folder.join("git")), ..simulator::Options::default() };
+        let simulator = simulator::start(options).await.unwrap();
         let platforms = Platforms::new(&simulator.url("admin"), &simulator.url("app"));
         platforms.add_tokens().await;
         let admin = client(&control_plane.admin_kubeconfig).await;
@@ -44,7 +46,7 @@ impl World {
         }
         install_chart(&assets, &kubectl, namespaces).await;
         let operator_kubeconfig = control_plane.service_account(SYSTEM, "savepoint").await;
-        std::fs::write(folder.path().join("identity"), IDENTITY).unwrap();
+        std::fs::write(folder.join("identity"), IDENTITY).unwrap();
         Self { assets, control_plane, simulator, platforms, admin, operator_kubeconfig, folder, replicas: 0.into() }
     }
 
@@ -56,7 +58,7 @@ impl World {
     pub fn operator(&self) -> Start {
         let replica = self.replicas.get() + 1;
         self.replicas.set(replica);
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let path = |name: &str| self.folder.join(name).display().to_string();
         let mut arguments: Vec<String> = [
             ("--namespace", SYSTEM.to_owned()),
             ("--replica", format!("replica-{replica}")),
@@ -79,14 +81,14 @@ impl World {
         }
         Start {
             kubeconfig: self.operator_kubeconfig.clone(),
-            log: self.folder.path().join("operator.log"),
+            log: self.folder.join("operator.log"),
             arguments,
             kill_at: None,
         }
     }
 
     pub fn start_operator(&self) -> Operator {
-        std::fs::create_dir_all(self.folder.path().join("store")).unwrap();
+        std::fs::create_dir_all(self.folder.join("store")).unwrap();
         Operator::start(&self.operator())
     }
 
@@ -132,7 +134,7 @@ impl Kubectl {
 
     /// Applies server-side, with strict fields.
     pub async fn apply(&self, yaml: &str) -> Result<String, String> {
-        self.feed(&["apply", "--server-side", "--validate=strict", "-f", "-"], yaml).await
+        self.feed(&["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"], yaml).await
     }
 
     pub async fn feed(&self, arguments: &[&str], input: &str) -> Result<String, String> {

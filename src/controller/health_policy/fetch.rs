@@ -1,16 +1,16 @@
 //! Fetch: the policy, its target, and the requests of that target. Reads only.
 //!
-//! RBAC: `healthpolicies` get; `deploymenttargets` get; `rollbackrequests` list; `secrets` get, for the platforms.
+//! RBAC: `healthpolicies` get; `deploymenttargets` get; `rollbackrequests` list; `secrets` get, by a RoleBinding in each namespace that opted in.
 
 use crate::api::*;
 use crate::check::schedule::PolicyKey;
 use crate::controller::Context;
+use crate::controller::list;
 use crate::controller::run::Failure;
 use crate::decide::facts::Sample;
 use crate::decide::health::{Facts, hold, release, rolled_back};
 use crate::decide::target::deploy_status;
 use futures::future::join_all;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,9 +46,9 @@ pub(super) async fn facts(
         false => BTreeSet::new(),
         true => {
             let namespace = policy.namespace().unwrap_or_default();
-            let api = Api::<RollbackRequest>::namespaced(context.client.clone(), &namespace);
-            let requests = api.list(&ListParams::default()).await.map_err(Failure::kube("list requests"))?;
-            rolled_back(target, &requests.items)
+            let all = Api::namespaced(context.client.clone(), &namespace);
+            let requests = list::<RollbackRequest>(all, None).await.map_err(Failure::kube("list requests"))?;
+            rolled_back(target, &requests)
         }
     };
     Ok(Facts { samples, release: release(target), hold: hold(target), rolled_back })

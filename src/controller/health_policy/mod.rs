@@ -37,14 +37,16 @@ pub async fn run(context: Arc<Context>) {
     let scheduler = Arc::new(scheduler);
     let policies = Arc::new(OnceLock::new());
     let (for_watch, for_reconcile) = (policies.clone(), scheduler.clone());
-    let targets = Api::<DeploymentTarget>::all(context.client.clone());
+    let targets = Api::<DeserializeGuard<DeploymentTarget>>::all(context.client.clone());
     let controller = run_kind::<HealthPolicy, _, _>(
         context,
         move |controller| {
             let store = for_watch.get_or_init(|| controller.store()).clone();
             controller
                 // A new deploy, a hold and its end matter to every policy of the target.
-                .watches(targets, watcher::Config::default(), move |target| policies_of(&store, &target))
+                .watches(targets, watcher::Config::default(), move |target: DeserializeGuard<DeploymentTarget>| {
+                    target.0.map(|target| policies_of(&store, &target)).unwrap_or_default()
+                })
                 .reconcile_on(woken.map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
         },
         move |policy, context| reconcile(policy, context, for_reconcile.clone()),

@@ -5,12 +5,11 @@
 use crate::api::*;
 use crate::controller::backup::{BackupContents, load};
 use crate::controller::run::Failure;
-use crate::controller::{Context, Refusal};
+use crate::controller::{Context, Refusal, list};
 use crate::decide::facts::{Variable, Variables};
 use crate::decide::plan::{BackupComponentFacts, BackupFacts, ComponentFacts, concerns};
 use crate::platform::{Environment, Platform, Value};
 use futures::future::try_join_all;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 /// The target of a request, read now.
@@ -136,9 +135,10 @@ pub(super) async fn backups(
             }
         });
     }
-    let listed = api.list(&ListParams::default()).await.map_err(Failure::kube("list backups"))?;
+    let all = Api::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
+    let listed = list::<DeploymentBackup>(all, None).await.map_err(Failure::kube("list backups"))?;
     let mut facts: Vec<BackupFacts> =
-        listed.items.iter().filter(|backup| usable(backup, target).is_ok()).map(backup_facts).collect();
+        listed.iter().filter(|backup| usable(backup, target).is_ok()).map(backup_facts).collect();
     facts.sort_by(|a, b| (&b.finished, &b.pinned.name).cmp(&(&a.finished, &a.pinned.name)));
     Ok(Ok(facts))
 }

@@ -6,10 +6,10 @@
 use super::Step;
 use crate::api::{PlatformName, Reason, RollbackRequest, RollbackRequestStatus};
 use crate::controller::Context;
-use crate::controller::run::Failure;
+use crate::controller::run::{Failure, list};
 use crate::keyed_digest::sha256_hex;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 
 const HOLDER_NAMESPACE: &str = "savepoint.dev/holder-namespace";
@@ -43,8 +43,8 @@ pub(super) async fn queue(
     request: &RollbackRequest,
     resources: &[String],
 ) -> Result<Option<Queue>, Failure> {
-    let everyone = Api::<RollbackRequest>::all(context.client.clone());
-    let all = everyone.list(&ListParams::default()).await.map_err(Failure::kube("list requests"))?.items;
+    let everyone = Api::all(context.client.clone());
+    let all = list::<RollbackRequest>(everyone, None).await.map_err(Failure::kube("list requests"))?;
     let order = |one: &RollbackRequest| (one.metadata.creation_timestamp.as_ref().map(|time| time.0), one.uid());
     let mut before: Vec<&RollbackRequest> = all
         .iter()

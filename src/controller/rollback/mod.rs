@@ -18,6 +18,7 @@ use crate::api::{
 };
 use crate::decide::rollback::{Holding, Situation, Stage, stage, what_was_done};
 use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -79,16 +80,20 @@ impl Step {
 /// Runs the controller until the process ends.
 pub async fn run(context: Arc<Context>) {
     let client = context.client.clone();
-    let backups = Api::<DeploymentBackup>::all(client);
+    let backups = Api::<DeserializeGuard<DeploymentBackup>>::all(client);
     run_kind::<RollbackRequest, _, _>(
         context,
         move |controller| {
             // A safety backup wakes the request that made it.
-            controller.watches(backups, watcher::Config::default().labels(MADE_BY_LABEL), |backup: DeploymentBackup| {
-                let namespace = backup.namespace().unwrap_or_default();
-                let name = backup.annotations().get(safety::REQUEST_ANNOTATION).cloned();
-                name.map(|name| ObjectRef::new(&name).within(&namespace))
-            })
+            controller.watches(
+                backups,
+                watcher::Config::default().labels(MADE_BY_LABEL),
+                |backup: DeserializeGuard<DeploymentBackup>| {
+                    let namespace = backup.namespace().unwrap_or_default();
+                    let name = backup.annotations().get(safety::REQUEST_ANNOTATION).cloned();
+                    name.map(|name| ObjectRef::new(&name).within(&namespace))
+                },
+            )
         },
         reconcile,
     )

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How often a queued request looks whether its turn has come.
 const QUEUE_POLL: Duration = Duration::from_secs(2);
 
+/// How often a request that waits for a person looks whether its deadline has passed.
+const CONSENT_POLL: Duration = Duration::from_secs(3);
+
 /// A plan, and the resources that it needs; or why there is none.
 enum Planned {
     Plan(Box<Plan>),
@@ -213,7 +216,8 @@ fn awaiting(request: RollbackRequest, mut status: RollbackRequestStatus, plan: &
     let reason = if stale { Reason::ConfirmationStale } else { Reason::ConfirmationMissing };
     status.message = Some(message.clone());
     let situation = Situation { progress: Some((reason, message)), stale, ..Situation::default() };
-    Step { request, status, situation, again: Again::AwaitChange }
+    // Looked at now and then without being asked: a deadline may pass while nobody says anything.
+    Step { request, status, situation, again: Again::After(CONSENT_POLL) }
 }
 
 /// Takes the locks, then holds the plan against facts that are read again.

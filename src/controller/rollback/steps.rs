@@ -148,6 +148,10 @@ pub(super) async fn carry_out(
 ) -> Result<Step, Failure> {
     let status = request.status.clone().unwrap_or_default();
     let record = rollback::record(&status, &step.key).cloned();
+    if let Some(left) = context.wait_to_begin(&format!("{}/{}", request.uid().unwrap_or_default(), step.key)) {
+        let said = record.as_ref().and_then(|record| record.message.clone()).unwrap_or_default();
+        return Ok(Step::wait(request, status, Reason::RateLimited, format!("step {}: {said}", step.key), left));
+    }
     let opened = open(context, &request, target, step).await?;
     let tries = record.as_ref().map_or(0, |record| record.attempt);
     let read = match &opened {
@@ -242,9 +246,11 @@ async fn record_event(
         StepEvent::Adopted { message, .. } | StepEvent::Failed { message } | StepEvent::Rearmed { message } => {
             message.clone()
         }
-        StepEvent::Intended(_) | StepEvent::Taken { .. } | StepEvent::Refused { .. } | StepEvent::Unknown { .. } => {
-            String::new()
-        }
+        StepEvent::Intended(_)
+        | StepEvent::Taken { .. }
+        | StepEvent::NotSent { .. }
+        | StepEvent::Refused { .. }
+        | StepEvent::Unknown { .. } => String::new(),
     };
     status.question = None;
     log_event::<RollbackRequest>(&mut status, &step.key, event)?;

@@ -1,12 +1,11 @@
 //! Fetch: every component of a target, concurrently. Reads only.
 
 use crate::api::*;
-use crate::controller::run::Failure;
+use crate::controller::run::{Failure, list};
 use crate::controller::{Context, Refusal};
 use crate::decide::target::{self, ComponentReading, Read, Unread};
 use crate::platform::Value;
 use futures::future::join_all;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 /// Reads every component. One that cannot be read hides none of the others.
@@ -48,7 +47,7 @@ async fn read(context: &Context, namespace: &str, component: &Component) -> Resu
 
 /// The newest good backup of this target.
 pub(super) async fn last_backup(context: &Context, target: &DeploymentTarget) -> Result<Option<LastBackup>, Failure> {
-    let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
-    let backups = api.list(&ListParams::default()).await.map_err(Failure::kube("list backups"))?;
-    Ok(target::last_backup(backups.items.iter(), target.uid().as_deref().unwrap_or_default()))
+    let all = Api::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
+    let backups = list::<DeploymentBackup>(all, None).await.map_err(Failure::kube("list backups"))?;
+    Ok(target::last_backup(backups.iter(), target.uid().as_deref().unwrap_or_default()))
 }

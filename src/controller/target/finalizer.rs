@@ -2,10 +2,10 @@
 
 use crate::api::*;
 use crate::controller::Context;
-use crate::controller::run::{Failure, Outcome};
+use crate::controller::run::{Failure, Outcome, list};
 use crate::controller::status::FIELD_MANAGER;
 use crate::decide::conditions::{say, set};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
@@ -22,11 +22,10 @@ pub(super) async fn ensure(context: &Context, target: &DeploymentTarget) -> Resu
 
 /// Takes the finalizer off once no request works on the target or holds it.
 pub(super) async fn let_go_when_unused(context: &Context, target: &DeploymentTarget) -> Result<Outcome, Failure> {
-    let api = Api::<RollbackRequest>::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
-    let requests = api.list(&ListParams::default()).await.map_err(Failure::kube("list requests"))?;
+    let all = Api::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
+    let requests = list::<RollbackRequest>(all, None).await.map_err(Failure::kube("list requests"))?;
     let frozen = target.status.iter().filter_map(|status| status.freeze.as_ref()).flat_map(|freeze| &freeze.holders);
     let mut users: Vec<String> = requests
-        .items
         .iter()
         .filter(|request| {
             let status = request.status.as_ref();

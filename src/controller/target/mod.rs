@@ -13,6 +13,7 @@ use crate::api::*;
 use crate::decide::backoff::jittered;
 use crate::decide::conditions::{say, set};
 use crate::decide::target::{component_status, statements};
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 /// Runs the controller until the process ends.
 pub async fn run(context: Arc<Context>) {
-    let backups = Api::<DeploymentBackup>::all(context.client.clone());
-    let requests = Api::<RollbackRequest>::all(context.client.clone());
+    let backups = Api::<DeserializeGuard<DeploymentBackup>>::all(context.client.clone());
+    let requests = Api::<DeserializeGuard<RollbackRequest>>::all(context.client.clone());
     run_kind::<DeploymentTarget, _, _>(
         context,
         move |controller| {
@@ -31,10 +32,12 @@ pub async fn run(context: Arc<Context>) {
                 Some(ObjectRef::new(name).within(&namespace.unwrap_or_default()))
             };
             controller
-                .watches(backups, watcher::Config::default(), move |backup: DeploymentBackup| {
+                .watches(backups, watcher::Config::default(), move |backup: DeserializeGuard<DeploymentBackup>| {
+                    let backup = backup.0.ok()?;
                     of(&backup.spec.target_ref.name, backup.namespace())
                 })
-                .watches(requests, watcher::Config::default(), move |request: RollbackRequest| {
+                .watches(requests, watcher::Config::default(), move |request: DeserializeGuard<RollbackRequest>| {
+                    let request = request.0.ok()?;
                     let ended = request.status.as_ref().is_some_and(|status| status.outcome.is_some());
                     ended.then(|| of(&request.spec.target_ref.name, request.namespace())).flatten()
                 })

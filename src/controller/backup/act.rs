@@ -1,0 +1,176 @@
+//! Act: write the payload, write the manifest, read both back.
+//!
+//! Store writes need no intent: a payload is named by its own digest, and the manifest's content follows from what status pins. What a
+//! try leaves behind that ended before its status was written is named by no manifest, and goes when the manifest is written.
+
+use super::capture::{Captured, capture as read_components, missing};
+use super::load::{manifest_of, read_back};
+use super::{Step, fetch};
+use crate::api::*;
+use crate::controller::backup_store::OpenedStore;
+use crate::controller::run::{Failure, Outcome};
+use crate::controller::{Context, Refusal};
+use crate::decide::backup::Held;
+use crate::decide::backup::{RECHECK, Standing, chosen, healthy, refs_to_keep, restorable, summary};
+use crate::keyed_digest::{DigestKey, sha256_hex};
+use crate::store::{BackupContents, MANIFEST, ObjectName, StoreError, encrypt};
+use kube::ResourceExt;
+use std::time::Duration;
+
+/// Format of a payload, as shown in status.
+const FORMAT: &str = "age+json";
+/// Longest time for reading every component and writing the payload.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// Reads every component and writes the encrypted payload. Status then pins what was written.
+pub(super) async fn capture(
+    context: &Context,
+    backup: DeploymentBackup,
+    target: &DeploymentTarget,
+) -> Result<Step, Failure> {
+    let mut status = backup.status.clone().unwrap_or_default();
+    match in_time(write_payload(context, &backup, target)).await {
+        Err(refusal) => Ok(Step::refused(backup, status, refusal)),
+        Ok((captured, payload)) => {
+            if !captured.missing.is_empty() {
+                let note = format!("required variables are missing: {}", captured.missing.join(", "));
+                context.tell(&backup, true, Reason::VariablesMissing, &note).await;
+            }
+            let environments = captured.components.iter().filter_map(|component| component.environment.as_ref());
+            status.variables = Some(environments.map(|environment| environment.count).sum());
+            status.components = captured.components;
+            status.payload = Some(payload);
+            Ok(Step::go_on(backup, status, "the payload is written"))
+        }
+    }
+}
+
+/// Shorter than a reconcile may take, so that what is slow is counted like any other error that may pass.
+async fn in_time<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+        let text = format!("reading the platforms or writing to the store took longer than {} s", PATIENCE.as_secs());
+        Err(Refusal { temporary: true, ..Refusal::permanent(Reason::DeadlineExceeded, text) })
+    })
+}
+
+fn digest_key(context: &Context) -> Result<&DigestKey, Refusal> {
+    context.digest_key.as_ref().ok_or_else(|| {
+        Refusal::permanent(
+            Reason::NoKey,
+            "the operator has no identity of its own (--identity-file): nothing is written",
+        )
+    })
+}
+
+async fn write_payload(
+    context: &Context,
+    backup: &DeploymentBackup,
+    target: &DeploymentTarget,
+) -> Result<(Captured, PayloadStatus), Refusal> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let reference = target.spec.backup.as_ref().and_then(|policy| policy.store_ref.as_ref());
+    // The store first: what could not be written need not be read.
+    let opened = context.open_store(&namespace, reference.map(|reference| reference.name.as_str())).await?;
+    opened.may_write()?;
+    let keys = opened.keys(context).await?;
+    let key = digest_key(context)?;
+    let captured = read_components(context, &namespace, &chosen(backup, target), key).await?;
+    let unwritable = |error: String| Refusal::permanent(Reason::CaptureIncomplete, format!("the payload: {error}"));
+    let json = captured.contents.to_json().map_err(|error| unwritable(error.to_string()))?;
+    let sealed = encrypt(&json, keys.recipients()).map_err(|error| unwritable(error.to_string()))?;
+    drop(json);
+    let payload = describe(backup, &opened, &sealed, key)?;
+    let refused = |error| opened.refused(&error);
+    let uid = backup.uid().unwrap_or_default();
+    let name = ObjectName::payload(&namespace, &uid, &payload.sha256).map_err(refused)?;
+    opened.store.put(&name, &sealed).await.map_err(refused)?;
+    Ok((captured, payload))
+}
+
+/// Where the payload lies, with the digest of the manifest that will name it: the manifest follows from this alone.
+pub(super) fn describe(
+    backup: &DeploymentBackup,
+    opened: &OpenedStore,
+    sealed: &[u8],
+    key: &DigestKey,
+) -> Result<PayloadStatus, Refusal> {
+    let (namespace, uid) = (backup.namespace().unwrap_or_default(), backup.uid().unwrap_or_default());
+    let sha256 = sha256_hex(sealed);
+    let refused = |error| opened.refused(&error);
+    let mut payload = PayloadStatus {
+        store: opened.name.clone(),
+        location: ObjectName::payload(&namespace, &uid, &sha256).map_err(refused)?.to_string(),
+        manifest: ObjectName::manifest(&namespace, &uid).map_err(refused)?.to_string(),
+        size_bytes: i64::try_from(sealed.len()).unwrap_or(i64::MAX),
+        sha256,
+        manifest_sha256: String::new(),
+        format: FORMAT.into(),
+    };
+    payload.manifest_sha256 = sha256_hex(&manifest_of(backup, &payload, key)?);
+    Ok(payload)
+}
+
+/// Writes the manifest, reads everything back, and ends the run.
+pub(super) async fn seal(
+    context: &Context,
+    backup: DeploymentBackup,
+    target: &DeploymentTarget,
+) -> Result<Step, Failure> {
+    let mut status = backup.status.clone().unwrap_or_default();
+    let opened = match in_time(write_and_verify(context, &backup)).await {
+        Ok(opened) => opened,
+        Err(refusal) => return Ok(Step::refused(backup, status, refusal)),
+    };
+    let steps = refs_to_keep(&backup, &status, target);
+    for step in steps {
+        let Change::CreateRef { name, .. } = step.change else { continue };
+        let kept = status.components.iter_mut().find(|component| component.name == step.component);
+        kept.into_iter().for_each(|component| component.backup_ref = Some(name.clone()));
+    }
+    let observe_only = target.spec.mode == TargetMode::Observe
+        && status.components.iter().any(|component| component.platform == PlatformName::Github);
+    let lacking = opened.as_ref().map(|contents| missing(target, contents)).unwrap_or_default();
+    let words = summary(&status.components, observe_only, opened.is_some(), &lacking);
+    let now = crate::clock::now_time();
+    status.finished = Some(now.clone());
+    status.last_checked_at = Some(now);
+    let policies = fetch::policies(context, &backup).await?;
+    // Just captured, just read back: the next look is due in a while.
+    let said = vec![restorable(Held::Yes, Vec::new()), healthy(&policies, &target.name_any())];
+    let step = Step::new(backup, status, Standing::Succeeded(words), Outcome::After(RECHECK));
+    Ok(Step { said, ..step })
+}
+
+async fn write_and_verify(context: &Context, backup: &DeploymentBackup) -> Result<Option<BackupContents>, Refusal> {
+    let status = backup.status.clone().unwrap_or_default();
+    let payload = status
+        .payload
+        .as_ref()
+        .ok_or_else(|| Refusal::permanent(Reason::InternalError, "a manifest was to be written before the payload"))?;
+    let (namespace, uid) = (backup.namespace().unwrap_or_default(), backup.uid().unwrap_or_default());
+    let opened = context.open_store(&namespace, payload.store.as_deref()).await?;
+    opened.may_write()?;
+    let keys = opened.keys(context).await?;
+    let refused = |error| opened.refused(&error);
+    let manifest = manifest_of(backup, payload, digest_key(context)?)?;
+    if sha256_hex(&manifest) != payload.manifest_sha256 {
+        let text = "the operator's identity was changed while this backup was made: make a new one";
+        return Err(Refusal::permanent(Reason::BackupAltered, text));
+    }
+    let name = ObjectName::manifest(&namespace, &uid).map_err(refused)?;
+    opened.store.put(&name, &manifest).await.map_err(refused)?;
+    let contents = read_back(context, backup, &opened, keys.identity()).await?;
+    remove_rests(&opened, &uid, payload).await.map_err(refused)?;
+    Ok(contents)
+}
+
+/// What status does not name is the rest of a try that was cut off: status was read from the API server itself, and its payload, once
+/// there, stays the same.
+async fn remove_rests(opened: &OpenedStore, uid: &str, payload: &PayloadStatus) -> Result<(), StoreError> {
+    for object in opened.store.list(Some(uid)).await? {
+        if object.name.file() != MANIFEST && object.name.to_string() != payload.location {
+            opened.store.delete(&object.name).await?;
+        }
+    }
+    Ok(())
+}

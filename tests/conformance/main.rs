@@ -1,0 +1,8 @@
+//! One suite for every platform, against the simulator: what holds for all of them (`cases`), and what is special to each.
+
+mod cases;
+mod contract;
+mod github;
+mod netlify;
+mod render;
+mod scene;
