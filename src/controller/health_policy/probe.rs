@@ -5,14 +5,13 @@
 use crate::api::{LocalRef, SECRET_ALLOWED_HOSTS};
 use crate::check::Finding;
 use crate::check::address::AddressPolicy;
-use crate::check::http::{HttpProber, header};
+use crate::check::http::{HeaderMap, HttpProber, header};
 use crate::check::schedule::{CheckPlan, PolicyKey, Probe};
 use crate::clock::monotonic;
 use crate::controller::{Context, read_secret};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use reqwest::header::HeaderMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
