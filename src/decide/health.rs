@@ -70,6 +70,13 @@ pub struct Decision {
     pub look_again: Option<Timestamp>,
 }
 
+impl Decision {
+    /// Whether something is to be rolled back: then the platforms are asked once more what is live.
+    pub fn requests(&self) -> bool {
+        self.rules.iter().any(|step| matches!(step.act, Act::Request(_)))
+    }
+}
+
 /// One rule among its surroundings.
 struct RuleOf<'a> {
     policy: &'a HealthPolicy,

@@ -283,7 +283,7 @@ mod tests {
             (unread(Reason::PlatformUnreachable, true), Tri::Unknown, Tri::False, Tri::False),
             (unread(Reason::ResourceGone, false), Tri::Unknown, Tri::False, Tri::True),
         ] {
-            let said = statements(&[reading.clone()], &status, None, now());
+            let said = statements(std::slice::from_ref(&reading), &status, None, now());
             assert_eq!(of(&said, ConditionType::Ready).0, Tri::False, "{reading:?}");
             assert_eq!(of(&said, ConditionType::CredentialsValid).0, credentials, "{reading:?}");
             assert_eq!(of(&said, ConditionType::PlatformReachable).0, reachable, "{reading:?}");

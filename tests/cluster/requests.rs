@@ -239,3 +239,19 @@ async fn deleting_a_request_ends_its_hold() {
     assert_eq!(world.platforms.service(&production.service).await["autoDeploy"], "yes");
     world.kubectl().run(&["-n", SHOP, "wait", "--for=delete", "dtgt/shop", "--timeout=60s"]).await.unwrap();
 }
+
+#[tokio::test]
+async fn verification_of_a_request_replaces_that_of_the_target() {
+    let (world, _, _, _operator) = broken("{confirmation: Never, verification: {stableFor: 1h}}").await;
+    // Its own policy never gets healthy, and its own patience is short.
+    let url = format!("{}/fixed/503", world.platforms.app);
+    world.apply(&policy("sick", &url, "{alert: {}}", "Enforce")).await;
+    let rest = "components: [frontend], verification: {stableFor: 1s, timeout: 3s, healthPolicyRefs: [{name: sick}], onFailure: Report}";
+    world.apply(&scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", rest)).await;
+    let message = request_says(&world, "back", ConditionType::Succeeded, "False/VerificationFailed").await;
+    assert!(message.contains("sick") && message.contains("3s"), "{message}");
+    // Without a policy of its own to wait for, the same verification ends well.
+    let rest = "components: [frontend], verification: {stableFor: 1s}";
+    world.apply(&scenario::request(SHOP, "again", "shop", "Code", "{backupRef: {name: friday}}", rest)).await;
+    phase(&world, SHOP, "again", "Succeeded").await;
+}

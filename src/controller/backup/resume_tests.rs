@@ -82,10 +82,10 @@ impl Api {
         }
         match of_status {
             true => object["status"] = body["status"].clone(),
-            false => body["metadata"]["finalizers"]
-                .is_array()
-                .then(|| object["metadata"]["finalizers"] = body["metadata"]["finalizers"].clone())
-                .unwrap_or_default(),
+            false if body["metadata"]["finalizers"].is_array() => {
+                object["metadata"]["finalizers"] = body["metadata"]["finalizers"].clone();
+            }
+            false => {}
         }
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());

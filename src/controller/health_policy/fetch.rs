@@ -1,6 +1,6 @@
 //! Fetch: the policy, its target, and the requests of that target. Reads only.
 //!
-//! RBAC: `healthpolicies` get; `deploymenttargets` get; `rollbackrequests` list.
+//! RBAC: `healthpolicies` get; `deploymenttargets` get; `rollbackrequests` list; `secrets` get, by a RoleBinding in each namespace that opted in.
 
 use crate::api::*;
 use crate::check::schedule::PolicyKey;
@@ -9,6 +9,8 @@ use crate::controller::list;
 use crate::controller::run::Failure;
 use crate::decide::facts::Sample;
 use crate::decide::health::{Facts, hold, release, rolled_back};
+use crate::decide::target::deploy_status;
+use futures::future::join_all;
 use kube::{Api, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,4 +52,26 @@ pub(super) async fn facts(
         }
     };
     Ok(Facts { samples, release: release(target), hold: hold(target), rolled_back })
+}
+
+/// The target with what is live as the platforms say it now. Its own status may be an interval older, and a request named after an older
+/// release would not be the one request of this one.
+pub(super) async fn read_anew(context: &Context, target: &DeploymentTarget) -> DeploymentTarget {
+    let namespace = target.namespace().unwrap_or_default();
+    let live = |component: &Component| {
+        let (component, namespace) = (component.clone(), namespace.clone());
+        async move {
+            let platform = context.connect(&namespace, &component).await.ok()?;
+            Some((component.name, platform.observe().await.ok()?.current))
+        }
+    };
+    let read: BTreeMap<_, _> = join_all(target.spec.components.iter().map(live)).await.into_iter().flatten().collect();
+    let mut target = target.clone();
+    for component in target.status.iter_mut().flat_map(|status| &mut status.components) {
+        let current = read.get(&component.name);
+        component.reachable = current.is_some();
+        component.message = None;
+        component.current = current.and_then(|current| current.as_ref().map(deploy_status));
+    }
+    target
 }

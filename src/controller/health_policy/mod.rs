@@ -95,7 +95,7 @@ async fn reconcile(
         Ok(plans) => fetch::target(&context, &policy).await?.map(|target| (plans, target)),
         Err(refusal) => Err(refusal),
     };
-    let (plans, target) = match ready {
+    let (plans, mut target) = match ready {
         Ok(ready) => ready,
         Err((reason, message)) => {
             scheduler.remove(&key);
@@ -103,10 +103,15 @@ async fn reconcile(
         }
     };
     scheduler.sync(&key, plans);
-    let facts = fetch::facts(&context, &policy, &target, scheduler.latest(&key)).await?;
+    let mut facts = fetch::facts(&context, &policy, &target, scheduler.latest(&key)).await?;
     // Decide.
     let now = crate::clock::now();
     let mut decision = decide(&policy, &target, &facts, now);
+    if decision.requests() {
+        target = fetch::read_anew(&context, &target).await;
+        facts = fetch::facts(&context, &policy, &target, facts.samples).await?;
+        decision = decide(&policy, &target, &facts, now);
+    }
     // Act.
     let told = act::carry_out(&context, &policy, &mut decision, now).await?;
     // Record.

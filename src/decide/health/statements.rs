@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 /// The conditions of a policy whose checks run.
 pub fn statements(policy: &HealthPolicy, facts: &Facts, decision: &Decision, now: Timestamp) -> Vec<Statement> {
     let (checks, rules) = (policy.spec.checks.len(), policy.spec.rules.len());
-    let running = format!("{checks} checks run, {rules} rules watch them");
+    let running = format!("checks run: {checks}, rules that watch them: {rules}");
     let mut said = vec![
         say(ConditionType::Ready, true, Reason::AsExpected, running),
         say(ConditionType::Reconciling, false, Reason::AsExpected, "up to date"),
