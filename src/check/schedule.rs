@@ -16,11 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-<<<<<<< HEAD
-use tokio::time::{MissedTickBehavior, interval_at};
-=======
 use tokio::time::{MissedTickBehavior, interval, sleep};
->>>>>>> health
 
 /// Longest time until a check runs for the first time: a restart must not leave a policy blind for a whole interval.
 const LONGEST_START: Duration = Duration::from_secs(10);
@@ -151,12 +147,8 @@ struct Repeat {
 impl Repeat {
     async fn run(self) {
         let first = first_start(&self.policy.uid, &self.plan.name, self.plan.interval.min(LONGEST_START));
-<<<<<<< HEAD
-        let mut ticks = interval_at(crate::clock::runtime() + first, self.plan.interval);
-=======
         sleep(first).await;
         let mut ticks = interval(self.plan.interval);
->>>>>>> health
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;

@@ -33,6 +33,9 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "savepoint.name" . }}
 - --store-root=/var/lib/savepoint
 - --listen=0.0.0.0:8080
 - --log-format={{ $operator.logFormat }}
+{{- with $operator.logFilter }}
+- --log-filter={{ . }}
+{{- end }}
 - --observe-interval={{ $operator.observeInterval }}
 - --poll-interval={{ $operator.pollInterval }}
 - --call-deadline={{ $operator.callDeadline }}

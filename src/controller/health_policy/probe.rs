@@ -5,12 +5,7 @@
 use crate::api::{LocalRef, SECRET_ALLOWED_HOSTS};
 use crate::check::Finding;
 use crate::check::address::AddressPolicy;
-<<<<<<< HEAD
-use crate::check::http::HeaderMap;
-use crate::check::http::{HttpProber, header};
-=======
 use crate::check::http::{HeaderMap, HttpProber, header};
->>>>>>> health
 use crate::check::schedule::{CheckPlan, PolicyKey, Probe};
 use crate::clock::monotonic;
 use crate::controller::{Context, read_secret};
