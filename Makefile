@@ -30,8 +30,12 @@ THREADS ?= 3
 BREAK ?= variables
 
 .PHONY: demo
-demo: control-plane build ## Break production and watch it come back (BREAK=nothing|rollback, KEEP=1 leaves it running)
+demo: about-demo control-plane build ## Break production and watch it come back (BREAK=nothing|rollback, KEEP=1 leaves it running)
 	@env $(CONTROLPLANE_ENV) target/debug/examples/demo --break $(BREAK) $(if $(KEEP),--keep)
+
+.PHONY: about-demo
+about-demo:
+	@echo "The first run builds a Kubernetes control plane and the operator (about 15 minutes on two cores, once). After that the demo takes under two minutes."
 
 .PHONY: demo-stop
 demo-stop: ## Stop what `make demo KEEP=1` left running

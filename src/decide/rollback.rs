@@ -74,7 +74,7 @@ fn state(status: &RollbackRequestStatus, key: &str) -> Option<StepState> {
 }
 
 /// Whether a call may have been sent whose outcome is not recorded or not known.
-fn something_is_open(status: &RollbackRequestStatus) -> bool {
+pub fn something_is_open(status: &RollbackRequestStatus) -> bool {
     status.steps.iter().any(|record| match record.state {
         StepState::Started => true,
         StepState::Ambiguous => record.intent.is_some(),
@@ -215,6 +215,11 @@ pub enum Consent {
     Stale,
 }
 
+/// Whether a HealthPolicy made this request: then a destructive step waits for a person, whatever the target's policy says.
+fn is_automatic(request: &RollbackRequest) -> bool {
+    request.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(MADE_BY_LABEL))
+}
+
 /// Holds the confirmation against the plan.
 pub fn consent(request: &RollbackRequest, plan: &Plan, policy: Confirm, replans: i64) -> Consent {
     match &request.spec.confirmation {
@@ -222,7 +227,9 @@ pub fn consent(request: &RollbackRequest, plan: &Plan, policy: Confirm, replans:
             Consent::Given(confirmation.confirmed_by.clone())
         }
         Some(_) => Consent::Stale,
-        None if needs_confirmation(plan, policy, replans) => Consent::Missing,
+        None if needs_confirmation(plan, policy, replans) || (plan.destructive && is_automatic(request)) => {
+            Consent::Missing
+        }
         None => Consent::NotNeeded,
     }
 }

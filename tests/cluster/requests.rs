@@ -194,6 +194,8 @@ async fn health_policy_rolls_back_once() {
     let name = made[0].metadata.name.clone().unwrap();
     assert!(name.starts_with("auto-"), "{name}");
     assert!(made[0].spec.reason.contains("down") && made[0].spec.expires_at.is_some(), "{:?}", made[0].spec);
+    // The plan deletes a variable and forces a branch: a person is asked, although the target's policy asks nobody.
+    confirm(&world, SHOP, &name).await;
     phase(&world, SHOP, &name, "Succeeded").await;
     policy_says(&world, "pam", ConditionType::Healthy, "True").await;
     let all = api::<RollbackRequest>(&world, SHOP).list(&Default::default()).await.unwrap().items;

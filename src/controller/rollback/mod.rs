@@ -16,7 +16,7 @@ use super::run::{Failure, Outcome, run_kind};
 use crate::api::{
     self, DeploymentBackup, DeploymentTarget, FINALIZER, MADE_BY_LABEL, Reason, RollbackRequest, RollbackRequestStatus,
 };
-use crate::decide::rollback::{Holding, Situation, Stage, stage, what_was_done};
+use crate::decide::rollback::{Holding, Situation, Stage, something_is_open, stage, what_was_done};
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
@@ -112,6 +112,9 @@ async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Result<
     }
     let target = facts::target_of(&context, &request).await?;
     let holding = hold::holding(target.as_ref(), &request);
+    if overdue(&request) {
+        return abandon(&context, &request, target.as_ref(), holding).await;
+    }
     // Decide.
     let stage = stage(&request, holding, crate::clock::now());
     if stage == Stage::Settled {
@@ -154,7 +157,10 @@ async fn guard(
             let message = format!(
                 "DeploymentTarget {name} was deleted and made anew since this request began: make a new request"
             );
-            Ok(Some(Step::stall(request.clone(), status, Reason::TargetUidMismatch, message)))
+            Ok(Some(match something_is_open(&status) {
+                true => Step::stall(request.clone(), status, Reason::TargetUidMismatch, message),
+                false => end(request.clone(), status, api::Outcome::Failed, Reason::TargetUidMismatch, &message),
+            }))
         }
         Some(_) if request.finalizers().iter().any(|finalizer| finalizer == FINALIZER) => Ok(None),
         _ => {
@@ -219,6 +225,34 @@ pub(super) fn end(
 fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}
+
+/// Longest wait for a platform once the request is being deleted, in seconds.
+const DELETION_PATIENCE: i64 = 600;
+
+/// Whether the request has been waiting for its deletion for too long: a credential that is gone must not keep a namespace for ever.
+fn overdue(request: &RollbackRequest) -> bool {
+    let since = request.metadata.deletion_timestamp.as_ref();
+    since.is_some_and(|since| crate::clock::now().duration_since(since.0).as_secs() > DELETION_PATIENCE)
+}
+
+/// Lets an overdue request go: locks, hold and pins end, and what is not known is said where people look.
+async fn abandon(
+    context: &Context,
+    request: &RollbackRequest,
+    target: Option<&DeploymentTarget>,
+    holding: Holding,
+) -> Result<Outcome, Failure> {
+    let mut status = request.status.clone().unwrap_or_default();
+    let words = what_was_done(&status);
+    locks::give_all_back(context, request, &mut status).await?;
+    if let Some(target) = target {
+        let name = request.name_any();
+        let note = format!("request {name} is let go after 10 minutes, its outcome unknown ({words}): check by hand");
+        context.tell(target, true, Reason::Unknown, &note).await;
+        hold::operation_ended(context, target, request).await?;
+    }
+    settled(context, request, target, holding).await
 }
 
 /// Nothing is left to do: on deletion the finalizer goes.

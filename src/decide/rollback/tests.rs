@@ -220,6 +220,11 @@ fn a_confirmation_counts_for_its_own_plan_only() {
     assert_eq!(consent(&asked, &plan(), Confirm::Never, 0), Consent::NotNeeded);
     assert_eq!(consent(&asked, &plan(), Confirm::Never, 1), Consent::Missing);
     assert_eq!(consent(&asked, &plan(), Confirm::Always, 0), Consent::Missing);
+    let destructive = Plan { destructive: true, ..plan() };
+    assert_eq!(consent(&asked, &destructive, Confirm::Never, 0), Consent::NotNeeded);
+    asked.metadata.labels = Some([(MADE_BY_LABEL.to_owned(), "policy-uid".to_owned())].into());
+    assert_eq!(consent(&asked, &destructive, Confirm::Never, 0), Consent::Missing);
+    assert_eq!(consent(&asked, &plan(), Confirm::Never, 0), Consent::NotNeeded);
     let digest = format!("sha256:{}", "1".repeat(64));
     asked.spec.confirmation = Some(Confirmation { plan_digest: digest, confirmed_by: "jane".into(), answers: None });
     assert_eq!(consent(&asked, &plan(), Confirm::Always, 0), Consent::Stale);
