@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Variables", type_ = "integer", json_path = ".status.variables"),
     printcolumn(
         name = "Message",
+        priority = 1,
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Succeeded")].message"#
     ),

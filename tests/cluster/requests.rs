@@ -118,7 +118,8 @@ async fn branch_restore_commit() {
 #[tokio::test]
 async fn excluded_variables_are_left_alone() {
     let (world, production, _, _operator) = broken("{confirmation: Never}").await;
-    let edit = json!({"BUILD_ID": "777-s3cr3t"});
+    // Beside what the release did: an empty one filled, a long one cut, a plain one emptied, one that is left out on purpose.
+    let edit = json!({"BUILD_ID": "777-s3cr3t", "EMPTY": "no longer-s3cr3t", "LONG": "short-s3cr3t", "SETTING_20": ""});
     world.platforms.put(&format!("/render/services/{}/env", production.service), edit).await;
     let to = "{backupRef: {name: friday}}";
     world.apply(&scenario::request(SHOP, "back", "shop", "Environment", to, "components: [backend]")).await;

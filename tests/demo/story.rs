@@ -284,7 +284,7 @@ fn how_to_go_on(ways: &Ways) {
     println!("  alias kubectl={}", show(&ways.kubectl));
     println!("  kubectl -n {NAMESPACE} get savepoint");
     println!("  kubectl -n {NAMESPACE} describe rbr");
-    println!("  kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp");
+    println!("  kubectl -n {NAMESPACE} get events --sort-by=.metadata.creationTimestamp");
     println!("  kubectl explain rbr.spec");
     println!("  the operator's log: {}", show(&ways.log));
     println!("  stop it: make demo-stop");
