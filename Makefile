@@ -54,8 +54,7 @@ test: need-rust fmt-check lint check-generated unit control-plane ## Everything:
 
 .PHONY: unit
 unit: need-rust ## Unit tests, golden plans, platforms against the simulator
-	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test 'conformance' --test 'plans'
-	@cargo test $(CARGO_FLAGS) -p simulator
+	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test conformance --test plans $(patsubst simulator/tests/%.rs,--test %,$(wildcard simulator/tests/*.rs))
 	@cargo test $(CARGO_FLAGS) --doc
 
 .PHONY: kill
