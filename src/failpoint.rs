@@ -24,7 +24,7 @@ pub fn reach(name: &str) {
         let counts = reached.get_or_insert_default();
         *counts.entry(String::new()).or_default() += 1;
         *counts.entry(name.to_owned()).or_default() += 1;
-        counts[wanted_name]
+        counts.get(wanted_name).copied().unwrap_or(0)
     };
     if (wanted_name.is_empty() || wanted_name == name) && count == wanted_count {
         eprintln!("failpoint {name}: ending this process by SIGKILL, as SAVEPOINT_KILL_AT={wanted} asks");

@@ -61,7 +61,8 @@ impl Operator {
 
     /// Waits until the operator has ended by itself, and says how.
     pub async fn ended(mut self) -> std::process::ExitStatus {
-        self.child.wait().await.unwrap()
+        let ended = tokio::time::timeout(super::wait::BOUND, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the operator did not end; its log: {}", self.log.display())).unwrap()
     }
 
     /// Sends a signal: `STOP`, `CONT`, `TERM`.
