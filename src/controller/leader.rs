@@ -151,11 +151,8 @@ impl Leadership {
             return Ok(false);
         }
         let wanted = Lease { spec: Some(self.spec(epoch)), ..lease };
-        match api.replace(LEASE, &PostParams::default(), &wanted).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(true), // read again next time
-            Err(error) => Err(error),
-        }
+        // A conflict is no renewal: the time held stays as it was, and the next round reads again.
+        api.replace(LEASE, &PostParams::default(), &wanted).await.map(|_| true)
     }
 
     /// Gives the lease back, so that the next replica need not wait. Best effort.

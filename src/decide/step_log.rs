@@ -81,6 +81,7 @@ pub fn advance(
         (Some(S::Started), E::NotSent { message }) => {
             move_to(&mut next, S::Ambiguous, None, message);
             next.intent = None;
+            next.attempt -= 1; // it was no attempt: the next one begins from the full baseline again
         }
         (Some(S::Started), E::Refused { message }) => fail(&mut next, message, now),
         (None | Some(S::Started | S::Applied | S::Ambiguous), E::Failed { message }) => fail(&mut next, message, now),

@@ -112,7 +112,7 @@ async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Result<
     }
     let target = facts::target_of(&context, &request).await?;
     let holding = hold::holding(target.as_ref(), &request);
-    if overdue(&request) {
+    if overdue(&context, &request) {
         return abandon(&context, &request, target.as_ref(), holding).await;
     }
     // Decide.
@@ -227,13 +227,15 @@ fn sentence(words: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
 
-/// Longest wait for a platform once the request is being deleted, in seconds.
-const DELETION_PATIENCE: i64 = 600;
+/// Longest wait for a platform once the request is being deleted.
+const DELETION_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Whether the request has been waiting for its deletion for too long: a credential that is gone must not keep a namespace for ever.
-fn overdue(request: &RollbackRequest) -> bool {
-    let since = request.metadata.deletion_timestamp.as_ref();
-    since.is_some_and(|since| crate::clock::now().duration_since(since.0).as_secs() > DELETION_PATIENCE)
+///
+/// Counted from when this process first saw the deletion: an operator that was down tries first.
+fn overdue(context: &Context, request: &RollbackRequest) -> bool {
+    let key = format!("{}/deleting", request.uid().unwrap_or_default());
+    request.metadata.deletion_timestamp.is_some() && context.seen_for(&key) > DELETION_PATIENCE
 }
 
 /// Lets an overdue request go: locks, hold and pins end, and what is not known is said where people look.

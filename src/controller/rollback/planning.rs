@@ -94,7 +94,8 @@ fn can_be_lifted(reason: Reason) -> bool {
 }
 
 /// What a refusal means for a run that has no effects yet.
-fn refused(request: RollbackRequest, status: RollbackRequestStatus, refusal: Refusal) -> Step {
+fn refused(request: RollbackRequest, mut status: RollbackRequestStatus, refusal: Refusal) -> Step {
+    out_of_queue(&mut status); // whoever cannot go on keeps nobody else waiting
     if refusal.temporary {
         let wait = refusal.retry_after.unwrap_or(Duration::from_secs(5));
         return Step::wait(request, status, refusal.reason, refusal.message, wait);
@@ -262,6 +263,10 @@ pub(super) async fn replan(
     status.replans += 1;
     status.plan = Some(new);
     status.steps.clear();
+    // A backup of the state before the change is no safety backup of the state after it: the new plan gets one of its own.
+    super::safety::unpin(context, &request).await?;
+    status.safety_backup_verified = false;
+    status.safety_backup_ref = None;
     status.confirmed_at = None;
     status.confirmed_by = None;
     Ok(Step::go_on(request, status, Reason::PlanStale, words))

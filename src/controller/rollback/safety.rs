@@ -56,7 +56,9 @@ async fn find_or_make(
 ) -> Result<DeploymentBackup, Failure> {
     let uid = request.uid().unwrap_or_default();
     let short: String = request.name_any().chars().take(200).collect();
-    let name = format!("safety-{short}-{}", uid.get(..8).unwrap_or(&uid));
+    let replans = request.status.as_ref().map_or(0, |status| status.replans);
+    let again = if replans > 0 { format!("-{replans}") } else { String::new() };
+    let name = format!("safety-{short}-{}{again}", uid.get(..8).unwrap_or(&uid));
     let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
     if let Some(found) = api.get_opt(&name).await.map_err(Failure::kube("get the safety backup"))? {
         return match found.labels().get(MADE_BY_LABEL) == Some(&uid) {

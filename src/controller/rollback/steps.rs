@@ -168,6 +168,10 @@ pub(super) async fn carry_out(
             Ok(Step::wait(request, status, Reason::RollingBack, words, context.config.poll_interval))
         }
         (StepDecision::Ask(question), _) => ask(request, status, step, question),
+        // The run has ended, and this is its release: what cannot be put back is said, and how it ended stays.
+        (StepDecision::Stop(message) | StepDecision::Replan(message), _) if status.outcome.is_some() => {
+            record_event(context, request, target, step, StepEvent::Failed { message }).await
+        }
         (StepDecision::Replan(why), _) => planning::plan_again(context, request, target, &why).await,
         (StepDecision::Stop(why), _) => {
             let words =

@@ -57,6 +57,12 @@ pub enum StepDecision {
 
 /// What to do about this step.
 pub fn decide_step(view: &StepView<'_>) -> StepDecision {
+    if let (Some(record), Some(answer)) = (view.record, view.answer)
+        && matches!(record.state, StepState::Started | StepState::Ambiguous)
+        && record.intent.is_some()
+    {
+        return answered(answer); // also where the platform can no longer be read
+    }
     let progress = match &view.reading {
         Reading::Progress(progress) => progress,
         Reading::Unreadable(why) => return StepDecision::Wait(why.clone()),
@@ -100,9 +106,6 @@ fn not_begun(view: &StepView<'_>, progress: &Progress) -> StepDecision {
 
 /// A call may have been sent, and nobody knows what came of it.
 fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> StepDecision {
-    if let Some(answer) = view.answer {
-        return answered(answer);
-    }
     if !view.waited_out {
         return StepDecision::Wait(
             "the outcome of the call is not known; waiting until it can no longer be under way".into(),
