@@ -156,6 +156,15 @@ pub struct CapturedComponent {
     /// Its settings, name to value.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub settings: std::collections::BTreeMap<String, String>,
+    /// Its feature flags, by name.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub flags: std::collections::BTreeMap<String, FlagState>,
+    /// The dump of its data. Absent: tier `Quick`, or it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<CapturedData>,
+    /// Newest migration of its database at that time. Absent: none was found, or it is no database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<String>,
 }
 
 /// A commit.

@@ -39,6 +39,82 @@ pub struct SettingChange {
     pub to: String,
 }
 
+/// How a feature flag stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlagState {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Share of users that see it, 0 to 100. Absent: the flag has no percentage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub percentage: Option<i32>,
+}
+
+impl std::fmt::Display for FlagState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let on = if self.enabled { "on" } else { "off" };
+        match self.percentage {
+            Some(percentage) => write!(formatter, "{on} at {percentage} %"),
+            None => formatter.write_str(on),
+        }
+    }
+}
+
+/// One feature flag and the state that it goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlagChange {
+    /// Name of the flag, as its service calls it.
+    pub name: String,
+    /// State read when the plan was made.
+    pub from: FlagState,
+    /// State that it gets.
+    pub to: FlagState,
+}
+
+/// A dump of one database inside a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CapturedData {
+    /// Path of the encrypted dump inside the store.
+    pub location: String,
+    /// Size of the encrypted dump in bytes.
+    pub size_bytes: i64,
+    /// SHA-256 of the encrypted dump, in hex.
+    pub sha256: String,
+    /// Format of the dump: `age+pg_dump-custom`.
+    pub format: String,
+    /// Version of the server that was dumped, such as `15.18`.
+    pub server_version: String,
+    /// Newest migration that was applied, as the database records it. Absent: no table of migrations was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<String>,
+    /// Roles that own or are granted something in the dump. They must exist where it is restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub roles: Vec<String>,
+    /// Extensions that the dump needs, `name version`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub extensions: Vec<String>,
+    /// What the integrity queries said when the dump was made, by their name.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub integrity: std::collections::BTreeMap<String, String>,
+}
+
+/// Where the values of a [`Change::SetEnvironment`] come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ValuesFrom {
+    /// The backup that the plan names.
+    #[default]
+    Backup,
+    /// The request's own safety backup: this is an undo.
+    SafetyBackup,
+    /// `failover.environment` of the component.
+    Failover,
+}
+
 /// A change to one resource of one platform.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -62,6 +138,9 @@ pub enum Change {
         baseline_digest: String,
         /// Keyed digest over names and values of what this change leaves alone.
         untouched_digest: String,
+        /// Where the values come from.
+        #[serde(default)]
+        values_from: ValuesFrom,
     },
     /// Put an earlier deploy back into production.
     RollBackDeploy {
@@ -121,6 +200,36 @@ pub enum Change {
         /// Ref that keeps the old head.
         keep_under: String,
     },
+    /// Set feature flags, one after the other.
+    SetFlags {
+        /// The flags, in the order in which they are set.
+        flags: Vec<FlagChange>,
+    },
+    /// Hold the application's connections off a database while its data is restored.
+    PauseWrites {},
+    /// Let the application's connections in again.
+    ResumeWrites {},
+    /// Replace the data of a database by a dump, whole or not at all.
+    RestoreData {
+        /// Backup that holds the dump.
+        backup: super::PinnedRef,
+        /// The dump.
+        data: CapturedData,
+    },
+    /// Make a declared HTTP call, such as a cache purge. The answer is its only evidence.
+    RunHook {
+        /// Name of the hook in the component.
+        hook: String,
+        /// Address that is called.
+        url: String,
+        /// HTTP method.
+        method: String,
+        /// Secret whose keys are sent as headers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        headers_from: Option<super::LocalRef>,
+        /// Longest time for the call, in seconds.
+        timeout_seconds: i64,
+    },
 }
 
 impl Change {
@@ -134,6 +243,11 @@ impl Change {
             Self::CreateRef { .. } => "CreateRef",
             Self::CreateCommit { .. } => "CreateCommit",
             Self::MoveBranch { .. } => "MoveBranch",
+            Self::SetFlags { .. } => "SetFlags",
+            Self::PauseWrites {} => "PauseWrites",
+            Self::ResumeWrites {} => "ResumeWrites",
+            Self::RestoreData { .. } => "RestoreData",
+            Self::RunHook { .. } => "RunHook",
         }
     }
 }

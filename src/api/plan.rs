@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's meaning. A plan of another version is refused, never reinterpreted.
-pub const PLAN_VERSION: i64 = 1;
+pub const PLAN_VERSION: i64 = 2;
 /// Most steps that a plan may have.
 pub const MAX_STEPS: usize = 256;
 
@@ -23,8 +23,28 @@ pub struct Plan {
     /// Backup whose values are restored, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_ref: Option<super::PinnedRef>,
-    /// Whether the plan destroys something: a variable deleted, a branch moved by force.
+    /// What strategy `Auto` made of the issue, or what else led to these steps, in words. Absent: the strategy says it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Whether the plan destroys something: data replaced, a variable deleted, a branch moved by force.
     pub destructive: bool,
+    /// Backup that comes before the first step that changes production.
+    #[serde(default)]
+    pub safety_backup: super::SafetyBackup,
+    /// What that backup holds. `Full`: a step touches data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_tier: Option<super::Tier>,
+    /// Why this plan waits for a person whatever the policy says: data, a migration, a safety backup that is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub confirm_because: Vec<String>,
+    /// What cannot be undone once its step has begun, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub irreversible: Vec<String>,
+    /// How long the steps take in all if nothing is slow, in seconds. An estimate: platforms do not promise it.
+    #[serde(default)]
+    pub expected_seconds: i64,
     /// Key of the first step after which going back needs a rollback of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_of_no_return: Option<String>,
@@ -67,8 +87,32 @@ pub struct PlannedStep {
     pub destructive: bool,
     /// How the step would be undone, in words, or `irreversible`.
     pub undo: String,
+    /// Keys of the steps that must have ended well before this one begins. Steps that do not wait for each other run at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub after: Vec<String>,
+    /// Begins no sooner than so many seconds after the steps before it ended: the pause of a gradual rollback.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pause_seconds: i64,
+    /// How long the step takes if nothing is slow, in seconds.
+    #[serde(default)]
+    pub expected_seconds: i64,
+    /// Longest time from its first intent to its result, in seconds. After it the step has failed.
+    #[serde(default)]
+    pub deadline_seconds: i64,
+    /// A failure of this step is recorded and changes nothing else: a hook with `onError: Continue`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub may_fail: bool,
     /// The change itself.
     pub change: Change,
+}
+
+const fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Where a step stands.

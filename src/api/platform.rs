@@ -13,11 +13,17 @@ pub enum PlatformName {
     Netlify,
     /// github.com or GitHub Enterprise Server
     Github,
+    /// Feature flags behind an HTTP API
+    FeatureFlags,
+    /// A PostgreSQL database
+    Postgres,
 }
 
 impl PlatformName {
     /// The platforms that this build speaks to.
-    pub const ALL: [Self; 3] = [Self::Render, Self::Netlify, Self::Github];
+    pub const ALL: [Self; 5] = [Self::Render, Self::Netlify, Self::Github, Self::FeatureFlags, Self::Postgres];
+    /// Those of them that a vendor hosts at one public address.
+    pub const HOSTED: [Self; 3] = [Self::Render, Self::Netlify, Self::Github];
 
     /// The name as written in specs, flags and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -25,15 +31,18 @@ impl PlatformName {
             Self::Render => "render",
             Self::Netlify => "netlify",
             Self::Github => "github",
+            Self::FeatureFlags => "featureFlags",
+            Self::Postgres => "postgres",
         }
     }
 
-    /// Base address of the vendor's public API.
-    pub const fn public_url(self) -> &'static str {
+    /// Base address of the vendor's public API. `None`: its address stands in the component.
+    pub const fn public_url(self) -> Option<&'static str> {
         match self {
-            Self::Render => "https://api.render.com/v1",
-            Self::Netlify => "https://api.netlify.com/api/v1",
-            Self::Github => "https://api.github.com",
+            Self::Render => Some("https://api.render.com/v1"),
+            Self::Netlify => Some("https://api.netlify.com/api/v1"),
+            Self::Github => Some("https://api.github.com"),
+            Self::FeatureFlags | Self::Postgres => None,
         }
     }
 }

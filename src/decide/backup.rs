@@ -198,6 +198,11 @@ fn ref_step(captured: &CapturedComponent, name: String, commit: String) -> Plann
         to: format!("{name} at {commit}"),
         destructive: false,
         undo: format!("delete {name}"),
+        after: Vec::new(),
+        pause_seconds: 0,
+        expected_seconds: 1,
+        deadline_seconds: 600,
+        may_fail: false,
         change: Change::CreateRef { name, commit },
     }
 }

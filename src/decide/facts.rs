@@ -1,11 +1,11 @@
 //! What effects report to decisions. No secret value is ever here: variables are names and keyed digests.
 
-use crate::api::Verdict;
+use crate::api::{FlagState, Verdict};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What a platform can do for one component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// It has environment variables that can be read and written.
     pub environment: bool,
@@ -17,6 +17,10 @@ pub struct Capabilities {
     pub freeze: bool,
     /// It is a branch that can be moved.
     pub move_branch: bool,
+    /// It has feature flags that can be read and set.
+    pub flags: bool,
+    /// It has data that can be dumped and restored.
+    pub data: bool,
 }
 
 /// One deploy, or the head of a branch.
@@ -43,7 +47,7 @@ pub struct Deploy {
 }
 
 /// What a platform says of one component. Reading it changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     /// Canonical id of the resource, as the platform itself gives it: locks are keyed by it.
     pub resource: String,
@@ -57,6 +61,27 @@ pub struct Observation {
     pub settings: BTreeMap<String, String>,
     /// Page of the resource in the platform's dashboard.
     pub link: Option<String>,
+    /// Feature flags that the component lists, by name. Complete, or reading them was an error.
+    pub flags: BTreeMap<String, FlagState>,
+    /// What a database says of itself.
+    pub database: Option<DatabaseFacts>,
+}
+
+/// What a database says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseFacts {
+    /// Version of the server, such as `15.18`.
+    pub server_version: String,
+    /// Newest migration that was applied, as the database records it. `None`: no table of migrations was found.
+    pub schema_version: Option<String>,
+    /// Size in bytes, as the server estimates it.
+    pub size_bytes: u64,
+    /// Roles that exist.
+    pub roles: std::collections::BTreeSet<String>,
+    /// Extensions that are installed or can be, by name.
+    pub extensions: std::collections::BTreeSet<String>,
+    /// What the integrity queries say now, by their name.
+    pub integrity: BTreeMap<String, String>,
 }
 
 /// What is known of the value of one variable. There is no way from `Opaque` to absent.

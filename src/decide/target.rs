@@ -112,7 +112,7 @@ fn environment_status(required: &[String], variables: &[(String, bool)]) -> Envi
 }
 
 fn capabilities(capabilities: Capabilities) -> Vec<String> {
-    let Capabilities { environment, roll_back, redeploy, freeze, move_branch } = capabilities;
+    let Capabilities { environment, roll_back, redeploy, freeze, move_branch, flags, data } = capabilities;
     let named = [
         (true, "Observe"),
         (environment, "Environment"),
@@ -120,6 +120,8 @@ fn capabilities(capabilities: Capabilities) -> Vec<String> {
         (redeploy, "Redeploy"),
         (freeze, "Freeze"),
         (move_branch, "MoveBranch"),
+        (flags, "FeatureFlags"),
+        (data, "Data"),
     ];
     named.iter().filter(|(can, _)| *can).map(|(_, name)| (*name).to_owned()).collect()
 }

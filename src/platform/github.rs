@@ -101,6 +101,7 @@ impl Github {
             deploys: vec![current],
             settings: BTreeMap::new(),
             link: repository.html_url.map(|page| format!("{page}/tree/{}", self.branch)),
+            ..Observation::default()
         })
     }
 
@@ -117,7 +118,12 @@ impl Github {
             Change::SetSettings { .. }
             | Change::SetEnvironment { .. }
             | Change::RollBackDeploy { .. }
-            | Change::Redeploy { .. } => Err(self.not_here(change)),
+            | Change::Redeploy { .. }
+            | Change::SetFlags { .. }
+            | Change::PauseWrites {}
+            | Change::ResumeWrites {}
+            | Change::RestoreData { .. }
+            | Change::RunHook { .. } => Err(self.not_here(change)),
         }
     }
 
@@ -148,7 +154,12 @@ impl Github {
             Change::SetSettings { .. }
             | Change::SetEnvironment { .. }
             | Change::RollBackDeploy { .. }
-            | Change::Redeploy { .. } => Err(SendError::NotApplied(self.not_here(change))),
+            | Change::Redeploy { .. }
+            | Change::SetFlags { .. }
+            | Change::PauseWrites {}
+            | Change::ResumeWrites {}
+            | Change::RestoreData { .. }
+            | Change::RunHook { .. } => Err(SendError::NotApplied(self.not_here(change))),
         }
     }
 
@@ -193,7 +204,14 @@ impl Platform for Github {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { environment: false, roll_back: false, redeploy: false, freeze: false, move_branch: true }
+        Capabilities {
+            environment: false,
+            roll_back: false,
+            redeploy: false,
+            freeze: false,
+            move_branch: true,
+            ..Capabilities::default()
+        }
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

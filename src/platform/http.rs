@@ -133,7 +133,7 @@ impl Gateway {
 
     fn base(&self, platform: PlatformName, endpoint: Option<&str>) -> Result<Url> {
         let configured = self.0.options.base_urls.get(&platform).cloned();
-        let own = match configured.map_or_else(|| Url::parse(platform.public_url()), Ok) {
+        let own = match configured.map_or_else(|| Url::parse(platform.public_url().unwrap_or_default()), Ok) {
             Ok(own) => own,
             Err(_) => return Err(not_allowed(platform, "the platform has no usable base address")),
         };

@@ -47,6 +47,17 @@ pub struct ChangeContext<'a> {
     pub values: &'a BTreeMap<String, SecretString>,
     /// What an earlier attempt or an earlier step made: the id of a deploy, the hash of a commit.
     pub output: Option<&'a str>,
+    /// The dump of a `RestoreData`. `None` for every other change.
+    pub data: Option<&'a dyn DataSource>,
+}
+
+/// A stream of plain data.
+pub type DataStream = std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>>;
+
+/// A dump as the store holds it, decrypted while it is read.
+pub trait DataSource: Send + Sync {
+    /// Opens the stream from its beginning. It ends with an error where the dump is cut or altered.
+    fn open(&self) -> BoxFuture<'_, std::result::Result<DataStream, String>>;
 }
 
 /// Opens a component with its credential. One value serves the whole process: it holds the rate budgets.

@@ -71,6 +71,7 @@ impl Netlify {
             deploys: deploys.iter().map(Deploy::fact).collect(),
             settings: site.settings(),
             link: site.admin_url,
+            ..Observation::default()
         })
     }
 
@@ -108,7 +109,12 @@ impl Netlify {
             Change::Redeploy { .. }
             | Change::CreateRef { .. }
             | Change::CreateCommit { .. }
-            | Change::MoveBranch { .. } => Err(self.not_here(change)),
+            | Change::MoveBranch { .. }
+            | Change::SetFlags { .. }
+            | Change::PauseWrites {}
+            | Change::ResumeWrites {}
+            | Change::RestoreData { .. }
+            | Change::RunHook { .. } => Err(self.not_here(change)),
         }
     }
 
@@ -164,7 +170,12 @@ impl Netlify {
             Change::Redeploy { .. }
             | Change::CreateRef { .. }
             | Change::CreateCommit { .. }
-            | Change::MoveBranch { .. } => Err(SendError::NotApplied(self.not_here(change))),
+            | Change::MoveBranch { .. }
+            | Change::SetFlags { .. }
+            | Change::PauseWrites {}
+            | Change::ResumeWrites {}
+            | Change::RestoreData { .. }
+            | Change::RunHook { .. } => Err(SendError::NotApplied(self.not_here(change))),
         }
     }
 
@@ -311,7 +322,14 @@ impl Platform for Netlify {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { environment: true, roll_back: true, redeploy: false, freeze: true, move_branch: false }
+        Capabilities {
+            environment: true,
+            roll_back: true,
+            redeploy: false,
+            freeze: true,
+            move_branch: false,
+            ..Capabilities::default()
+        }
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

@@ -61,6 +61,7 @@ impl Render {
             deploys: deploys.iter().map(fact).collect(),
             settings: service.settings(),
             link,
+            ..Observation::default()
         })
     }
 
@@ -93,9 +94,14 @@ impl Render {
                 let marker = Marker { triggers, commit: commit.as_deref(), newest: newest.as_deref() };
                 self.deploy_progress(&marker, context.output).await
             }
-            Change::CreateRef { .. } | Change::CreateCommit { .. } | Change::MoveBranch { .. } => {
-                Err(self.not_here(change))
-            }
+            Change::CreateRef { .. }
+            | Change::CreateCommit { .. }
+            | Change::MoveBranch { .. }
+            | Change::SetFlags { .. }
+            | Change::PauseWrites {}
+            | Change::ResumeWrites {}
+            | Change::RestoreData { .. }
+            | Change::RunHook { .. } => Err(self.not_here(change)),
         }
     }
 
@@ -142,9 +148,14 @@ impl Render {
                 let body = json!({ "deployMode": "deploy_only" });
                 self.start_deploy(intent, "deploy again", &["services", &self.service, "deploys"], body).await
             }
-            Change::CreateRef { .. } | Change::CreateCommit { .. } | Change::MoveBranch { .. } => {
-                Err(SendError::NotApplied(self.not_here(change)))
-            }
+            Change::CreateRef { .. }
+            | Change::CreateCommit { .. }
+            | Change::MoveBranch { .. }
+            | Change::SetFlags { .. }
+            | Change::PauseWrites {}
+            | Change::ResumeWrites {}
+            | Change::RestoreData { .. }
+            | Change::RunHook { .. } => Err(SendError::NotApplied(self.not_here(change))),
         }
     }
 
@@ -236,7 +247,14 @@ impl Platform for Render {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { environment: true, roll_back: true, redeploy: true, freeze: true, move_branch: false }
+        Capabilities {
+            environment: true,
+            roll_back: true,
+            redeploy: true,
+            freeze: true,
+            move_branch: false,
+            ..Capabilities::default()
+        }
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

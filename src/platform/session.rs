@@ -324,7 +324,7 @@ impl Session {
         headers.insert(AUTHORIZATION, bearer);
         let accept = match self.platform() {
             PlatformName::Github => "application/vnd.github+json",
-            PlatformName::Render | PlatformName::Netlify => "application/json",
+            _ => "application/json",
         };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if self.platform() == PlatformName::Github {

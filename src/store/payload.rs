@@ -2,7 +2,7 @@
 //!
 //! Pure: no I/O. Values are never shown: nothing here that holds one has Debug.
 
-use crate::api::{CommitStatus, DeployStatus, PlatformName};
+use crate::api::{CapturedData, CommitStatus, DeployStatus, FlagState, PlatformName};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,6 +39,15 @@ pub struct ComponentContents {
     /// Its settings, name to value.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// Its feature flags, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, FlagState>,
+    /// The dump of its data, which is a part of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<CapturedData>,
+    /// Newest migration of its database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<String>,
     /// Its environment variables, name to value.
     #[serde(rename = "environment", serialize_with = "expose", deserialize_with = "conceal")]
     pub values: BTreeMap<String, SecretString>,
@@ -122,6 +131,9 @@ mod tests {
             deploy: Some(DeployStatus { id: "dep-1".into(), ..DeployStatus::default() }),
             commit: None,
             settings: [("autoDeploy".to_owned(), "yes".to_owned())].into(),
+            flags: BTreeMap::new(),
+            data: None,
+            schema_version: None,
             values,
             opaque: opaque.clone(),
         };

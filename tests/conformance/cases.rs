@@ -21,7 +21,7 @@ async fn spoiled_read(scene: &Scene, kind: Value) -> Error {
 
 #[tokio::test]
 async fn each_answer_to_a_read_has_its_kind() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let kinds = [
             (json!({ "status": { "code": 400 } }), ErrorKind::Refused),
@@ -50,7 +50,7 @@ async fn each_answer_to_a_read_has_its_kind() {
 
 #[tokio::test]
 async fn a_missing_or_renamed_field_is_an_error_and_never_empty() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let odd = json!({ "status": { "code": 200, "body": [{ "thing": { "name": "A" }, "cursor": "x" }] } });
         scene.fault("GET", "env|git/ref", odd).await;
@@ -65,7 +65,7 @@ async fn a_missing_or_renamed_field_is_an_error_and_never_empty() {
 
 #[tokio::test]
 async fn html_says_so() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let error = spoiled_read(&Scene::of(platform).await, json!({ "html": { "code": 200 } })).await;
         assert_eq!(error.message, "answered HTML instead of JSON", "{platform}");
     }
@@ -73,7 +73,7 @@ async fn html_says_so() {
 
 #[tokio::test]
 async fn a_rejected_credential_is_not_sent_again_and_a_new_one_is() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let gateway = scene.gateway(Duration::from_secs(20));
         let stale = scene.client_of(&gateway, "rnd_revoked");
@@ -97,7 +97,7 @@ async fn what_the_platform_asks_for_holds_for_the_whole_credential() {
         // Render says nothing, Netlify says it in a header of its own, GitHub documents a minute.
         (None, [5, 1, 60]),
     ];
-    for (index, platform) in PlatformName::ALL.into_iter().enumerate() {
+    for (index, platform) in PlatformName::HOSTED.into_iter().enumerate() {
         let scene = Scene::of(platform).await;
         for (ask, waits) in asks {
             scene.no_faults().await;
@@ -123,7 +123,7 @@ async fn what_the_platform_asks_for_holds_for_the_whole_credential() {
 
 #[tokio::test]
 async fn a_redirect_takes_the_credential_nowhere() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let location = format!("http://{}/", trap.local_addr().unwrap());
@@ -146,7 +146,7 @@ async fn a_redirect_takes_the_credential_nowhere() {
 
 #[tokio::test]
 async fn a_refusal_has_no_effect_and_says_so() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         for code in [400, 401, 403, 404, 409, 410, 422, 429] {
             scene.no_faults().await;
@@ -168,7 +168,7 @@ async fn an_answer_that_tells_nothing_is_ambiguous_and_the_effect_is_found() {
         json!({ "hangAfterEffect": {} }),
         json!({ "truncate": { "bytes": 5 } }),
     ];
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         for fault in &faults {
             let scene = Scene::of(platform).await;
             scene.fault(scene.call.0, scene.call.1, fault.clone()).await;
@@ -192,7 +192,7 @@ async fn an_answer_that_tells_nothing_without_an_effect_leaves_nothing_to_find()
         json!({ "hang": {} }),
         json!({ "html": { "code": 200 } }),
     ];
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         for fault in &faults {
             let scene = Scene::of(platform).await;
             scene.fault(scene.call.0, scene.call.1, fault.clone()).await;
@@ -209,7 +209,7 @@ async fn an_answer_that_tells_nothing_without_an_effect_leaves_nothing_to_find()
 
 #[tokio::test]
 async fn a_change_is_sent_once_and_read_back() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let outcome = scene.apply(&*scene.client()).await.unwrap_or_else(|error| panic!("{platform}: {error}"));
         let calls = scene.exchanges().await.into_iter().filter(|exchange| exchange.method == scene.call.0).count();
@@ -223,7 +223,7 @@ async fn a_change_is_sent_once_and_read_back() {
 
 #[tokio::test]
 async fn no_connection_means_not_sent() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let base_urls = BTreeMap::from([(platform, format!("http://{free}/").parse().unwrap())]);
@@ -309,7 +309,7 @@ async fn a_body_without_end_is_dropped_at_its_cap_and_a_slow_one_at_the_deadline
 
 #[tokio::test]
 async fn a_call_of_another_class_than_its_intent_is_not_sent() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         for class in [EffectClass::Read, EffectClass::Destructive, EffectClass::SetToValue, EffectClass::Keyless] {
             if class == scene.class {
@@ -327,7 +327,7 @@ async fn a_call_of_another_class_than_its_intent_is_not_sent() {
 
 #[tokio::test]
 async fn what_a_platform_cannot_do_is_not_tried() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let client = scene.client();
         let can = client.capabilities();
@@ -344,7 +344,7 @@ async fn what_a_platform_cannot_do_is_not_tried() {
             let outcome = apply(&*client, EffectClass::SetToValue, &change).await;
             assert!(matches!(outcome, Err(SendError::NotApplied(_))), "{platform} {}", change.verb());
             let values = BTreeMap::new();
-            let looked = client.inspect(&change, ChangeContext { values: &values, output: None }).await;
+            let looked = client.inspect(&change, ChangeContext { values: &values, output: None, data: None }).await;
             assert_eq!(looked.unwrap_err().kind, ErrorKind::NotAllowed, "{platform} {}", change.verb());
         }
         assert!(scene.exchanges().await.is_empty(), "{platform}: nobody is asked");
@@ -353,7 +353,7 @@ async fn what_a_platform_cannot_do_is_not_tried() {
 
 #[tokio::test]
 async fn looking_changes_nothing_and_uses_no_method_but_get() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         let client = scene.client();
         let observed = client.observe().await.unwrap_or_else(|error| panic!("{platform}: {error}"));
@@ -370,7 +370,7 @@ async fn looking_changes_nothing_and_uses_no_method_but_get() {
 
 #[tokio::test]
 async fn a_read_only_token_observes_and_is_refused_the_rest() {
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         scene.grant("rnd_reader", "read").await;
         let client = scene.client_of(&scene.gateway(Duration::from_secs(20)), "rnd_reader");
@@ -386,7 +386,7 @@ async fn a_read_only_token_observes_and_is_refused_the_rest() {
 #[tokio::test]
 async fn no_error_shows_the_token_or_an_address() {
     let echo = format!("token {TOKEN} at https://user:{TOKEN}@internal.example/?k={TOKEN}\n\u{1b}[31m is bad");
-    for platform in PlatformName::ALL {
+    for platform in PlatformName::HOSTED {
         let scene = Scene::of(platform).await;
         for code in [400, 401, 403, 404, 409, 422, 429, 500] {
             let body = json!({ "message": echo, "msg": echo });
@@ -424,7 +424,8 @@ async fn an_attempt_without_time_sends_nothing() {
     let mut stored = intent(scene.class).await.intent().clone();
     stored.deadline_seconds = 0;
     let late = crate::scene::commit_intent(stored).await;
-    let outcome = scene.client().apply(late, &scene.change, ChangeContext { values: &values, output: None }).await;
+    let outcome =
+        scene.client().apply(late, &scene.change, ChangeContext { values: &values, output: None, data: None }).await;
     assert!(matches!(outcome, Err(SendError::NotApplied(_))), "{outcome:?}");
     assert!(scene.effects().await.is_empty());
     let requests = scene.admin(Method::GET, "/requests", Value::Null).await;

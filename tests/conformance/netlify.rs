@@ -159,7 +159,7 @@ fn environment_change(added: &[&str], changed: &[&str], removed: &[&str]) -> Cha
 }
 
 async fn looked(client: &dyn Platform, change: &Change, values: &BTreeMap<String, SecretString>) -> Progress {
-    client.inspect(change, ChangeContext { values, output: None }).await.unwrap()
+    client.inspect(change, ChangeContext { values, output: None, data: None }).await.unwrap()
 }
 
 #[tokio::test]

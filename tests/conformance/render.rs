@@ -269,7 +269,7 @@ fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, SecretString> {
 }
 
 async fn looked(client: &dyn Platform, change: &Change, values: &BTreeMap<String, SecretString>) -> Progress {
-    client.inspect(change, ChangeContext { values, output: None }).await.unwrap()
+    client.inspect(change, ChangeContext { values, output: None, data: None }).await.unwrap()
 }
 
 #[tokio::test]

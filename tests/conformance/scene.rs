@@ -174,12 +174,12 @@ pub async fn apply_with(
     values: &BTreeMap<String, SecretString>,
     output: Option<&str>,
 ) -> Result<SendOutcome, SendError> {
-    client.apply(intent(class).await, change, ChangeContext { values, output }).await
+    client.apply(intent(class).await, change, ChangeContext { values, output, data: None }).await
 }
 
 pub async fn inspect(client: &dyn Platform, change: &Change, output: Option<&str>) -> Progress {
     let values = BTreeMap::new();
-    client.inspect(change, ChangeContext { values: &values, output }).await.expect("an inspection")
+    client.inspect(change, ChangeContext { values: &values, output, data: None }).await.expect("an inspection")
 }
 
 /// Looks until the change is no longer under way.

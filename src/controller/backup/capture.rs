@@ -80,6 +80,9 @@ async fn read(context: &Context, namespace: &str, component: &Component) -> Resu
         commit: observation.current.as_ref().and_then(|deploy| commit(deploy, branch)),
         deploy: observation.current.map(deploy),
         settings: observation.settings,
+        flags: observation.flags,
+        data: None,
+        schema_version: observation.database.and_then(|database| database.schema_version),
         values,
         opaque,
     };
@@ -139,6 +142,9 @@ fn in_status(name: &str, held: &ComponentContents, has_environment: bool, key: &
         backup_ref: None,
         environment,
         settings: held.settings.iter().map(|(name, value)| (name.clone(), clip(value))).collect(),
+        flags: held.flags.clone(),
+        data: held.data.clone(),
+        schema_version: held.schema_version.clone(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// A ref has no values, and no earlier output is needed to find it.
 static NO_VALUES: BTreeMap<String, SecretString> = BTreeMap::new();
-const NOTHING: ChangeContext<'static> = ChangeContext { values: &NO_VALUES, output: None };
+const NOTHING: ChangeContext<'static> = ChangeContext { values: &NO_VALUES, output: None, data: None };
 
 /// Carries the step on by one thing.
 pub(super) async fn keep(

@@ -150,6 +150,8 @@ fn mismatch(components: &[CapturedComponent], contents: &BackupContents, key: &D
         };
         !same_environment
             || (&held.resource, &held.deploy, &held.commit) != (&captured.resource, &captured.deploy, &captured.commit)
+            || (&held.flags, &held.data, &held.schema_version)
+                != (&captured.flags, &captured.data, &captured.schema_version)
     };
     unknown.cloned().or_else(|| components.iter().find(differs).map(|captured| captured.name.clone()))
 }

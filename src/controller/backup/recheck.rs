@@ -83,7 +83,7 @@ async fn look(
         };
     };
     let change = Change::CreateRef { name: name.clone(), commit: commit.sha.clone() };
-    let nothing = ChangeContext { values: &BTreeMap::new(), output: None };
+    let nothing = ChangeContext { values: &BTreeMap::new(), output: None, data: None };
     Ok(match platform.inspect(&change, nothing).await.map_err(refused)? {
         Progress::Done { .. } => Held::Yes,
         Progress::NotStarted => Held::Gone(Reason::DeployGone, format!("component {}: {name} is gone", captured.name)),

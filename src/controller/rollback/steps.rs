@@ -90,7 +90,7 @@ async fn values(
 
 impl Opened {
     fn context(&self) -> ChangeContext<'_> {
-        ChangeContext { values: &self.values, output: self.output.as_deref() }
+        ChangeContext { values: &self.values, output: self.output.as_deref(), data: None }
     }
 
     /// Where the change stands; drift of variables is told by digest.

@@ -18,6 +18,8 @@ async fn read_one(context: &Context, namespace: &str, component: &Component) -> 
     let platform = match component {
         Component { netlify: Some(_), .. } => PlatformName::Netlify,
         Component { github: Some(_), .. } => PlatformName::Github,
+        Component { feature_flags: Some(_), .. } => PlatformName::FeatureFlags,
+        Component { postgres: Some(_), .. } => PlatformName::Postgres,
         _ => PlatformName::Render, // every other key was refused before
     };
     let required = component.environment.as_ref().and_then(|policy| policy.required.clone()).unwrap_or_default();

@@ -48,7 +48,13 @@ pub(super) fn lay_out(facts: &PlanFacts<'_>, goals: &Goals) -> Result<Plan, Plan
         digest: String::new(),
         to: goals.words.clone(),
         backup_ref: goals.backup.clone(),
+        because: None,
         destructive: layout.steps.iter().any(|step| step.destructive),
+        safety_backup: SafetyBackup::Required,
+        safety_tier: Some(Tier::Quick),
+        confirm_because: Vec::new(),
+        irreversible: Vec::new(),
+        expected_seconds: 0,
         point_of_no_return: key_of_first.clone(),
         safety_backup_before: key_of_first,
         not_restored: layout.not_restored,
@@ -237,6 +243,7 @@ impl Layout<'_> {
             added,
             changed,
             removed,
+            values_from: ValuesFrom::Backup,
         };
         let destructive = matches!(&change, Change::SetEnvironment { removed, .. } if !removed.is_empty());
         let from = format!("{} variables", component.variables.len());
@@ -283,7 +290,7 @@ impl Layout<'_> {
         let live = component.observation.current.as_ref().map(|deploy| deploy.id.clone());
         let class = match component.platform {
             PlatformName::Render => EffectClass::Keyless,
-            PlatformName::Netlify | PlatformName::Github => EffectClass::SetToValue,
+            _ => EffectClass::SetToValue,
         };
         let to = commit.as_deref().map_or(wanted.clone(), |commit| format!("{wanted} (commit {})", short(commit)));
         let undo = live.as_deref().map_or("nothing was live before".into(), |live| format!("roll back to {live}"));
@@ -396,6 +403,11 @@ fn planned(
         to,
         destructive: false,
         undo: undo.into(),
+        after: Vec::new(),
+        pause_seconds: 0,
+        expected_seconds: 1,
+        deadline_seconds: 600,
+        may_fail: false,
         change: Change::SetSettings { settings: Vec::new() },
     }
 }
