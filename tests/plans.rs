@@ -91,6 +91,7 @@ fn component(name: &str, now: &Now) -> ComponentFacts {
             redeploy: now.platform == PlatformName::Render,
             freeze: !source,
             move_branch: source,
+            ..Capabilities::default()
         },
         observation: Observation {
             resource: format!("{name}-id"),
@@ -98,7 +99,7 @@ fn component(name: &str, now: &Now) -> ComponentFacts {
             newest: deploys.first().map(|deploy| deploy.id.clone()),
             deploys,
             settings: now.settings.clone(),
-            link: None,
+            ..Observation::default()
         },
         variables: variables(&now.variables),
         branch: source.then(|| GithubSpec {

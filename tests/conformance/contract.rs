@@ -12,7 +12,7 @@ fn settings_of(platform: PlatformName) -> Vec<SettingChange> {
     match platform {
         PlatformName::Render => vec![setting("autoDeploy", "yes", "no")],
         PlatformName::Netlify => vec![setting("stop_builds", "false", "true"), setting("locked", "false", "true")],
-        PlatformName::Github => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
@@ -35,6 +35,7 @@ async fn use_everything(scene: &Scene) {
             values_digest: String::new(),
             baseline_digest: String::new(),
             untouched_digest: String::new(),
+            values_from: savepoint::api::ValuesFrom::Backup,
         };
         let values = ["NEW", changed].map(|name| (name.to_string(), SecretString::from("value")));
         apply_with(&*client, EffectClass::SetToValue, &change, &BTreeMap::from(values), None).await.expect("variables");

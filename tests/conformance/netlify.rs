@@ -155,6 +155,7 @@ fn environment_change(added: &[&str], changed: &[&str], removed: &[&str]) -> Cha
         values_digest: String::new(),
         baseline_digest: String::new(),
         untouched_digest: String::new(),
+        values_from: savepoint::api::ValuesFrom::Backup,
     }
 }
 

@@ -64,6 +64,7 @@ impl Scene {
             PlatformName::Render => crate::render::scene().await,
             PlatformName::Netlify => crate::netlify::scene().await,
             PlatformName::Github => crate::github::scene().await,
+            other => panic!("{other} has no scene here"),
         }
     }
 
@@ -125,6 +126,7 @@ impl Scene {
             PlatformName::Render => json!({ "serviceId": "srv-web" }),
             PlatformName::Netlify => json!({ "siteId": "site-1" }),
             PlatformName::Github => json!({ "owner": "Acme", "repository": "web", "branch": "main" }),
+            other => panic!("{other} has no scene here"),
         };
         let component = json!({
             "name": "web", "role": "Backend", self.platform.as_str(): spec,

@@ -140,20 +140,19 @@ impl Platform for Opened {
     }
     fn capabilities(&self) -> Capabilities {
         let branch = self.1 == PlatformName::Github;
-        Capabilities { environment: !branch, roll_back: !branch, redeploy: false, freeze: false, move_branch: branch }
+        Capabilities {
+            environment: !branch,
+            roll_back: !branch,
+            redeploy: false,
+            freeze: false,
+            move_branch: branch,
+            ..Capabilities::default()
+        }
     }
     fn observe(&self) -> BoxFuture<'_, platform::Result<Observation>> {
         let current = Deploy { id: "d".into(), commit: Some("c0ffee".into()), can_return: true, ..Deploy::default() };
         let (current, resource) = (Some(current), format!("{}-id", self.1));
-        ready(Ok(Observation {
-            resource,
-            current,
-            newest: None,
-            deploys: vec![],
-            settings: BTreeMap::new(),
-            link: None,
-        }))
-        .boxed()
+        ready(Ok(Observation { resource, current, newest: None, deploys: vec![], ..Observation::default() })).boxed()
     }
     fn environment(&self) -> BoxFuture<'_, platform::Result<Environment>> {
         if let Some(kind) = self.0.fails.lock().unwrap().pop() {

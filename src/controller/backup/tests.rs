@@ -56,6 +56,9 @@ fn contents(values: &[(&str, &str)]) -> BackupContents {
         deploy: Some(DeployStatus { id: "dep-1".into(), ..DeployStatus::default() }),
         commit: None,
         settings: BTreeMap::new(),
+        flags: BTreeMap::new(),
+        data: None,
+        schema_version: None,
         values: values.collect(),
         opaque: ["SEALED".to_owned()].into(),
     };
@@ -87,6 +90,9 @@ async fn made(context: &Context, namespace: &str, uid: &str, contents: &BackupCo
             backup_ref: None,
             environment: Some(environment),
             settings: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            data: None,
+            schema_version: None,
         }],
         ..DeploymentBackupStatus::default()
     };

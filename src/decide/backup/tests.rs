@@ -41,6 +41,9 @@ fn captured(name: &str, platform: PlatformName, commit: &str) -> CapturedCompone
         backup_ref: None,
         environment: None,
         settings: Default::default(),
+        flags: Default::default(),
+        data: None,
+        schema_version: None,
     }
 }
 
@@ -265,8 +268,7 @@ fn seen(current: &str, deploys: &[(&str, bool)]) -> Observation {
         current: Some(deploy(current, false)),
         newest: None,
         deploys: deploys.iter().map(|(id, can_return)| deploy(id, *can_return)).collect(),
-        settings: Default::default(),
-        link: None,
+        ..Observation::default()
     }
 }
 

@@ -18,8 +18,15 @@ fn variables(entries: &[(&str, &str)]) -> Variables {
     entries.iter().map(|(name, value)| ((*name).into(), readable(value))).collect()
 }
 
-const ALL: Capabilities =
-    Capabilities { environment: true, roll_back: true, redeploy: true, freeze: true, move_branch: false };
+const ALL: Capabilities = Capabilities {
+    environment: true,
+    roll_back: true,
+    redeploy: true,
+    freeze: true,
+    move_branch: false,
+    flags: false,
+    data: false,
+};
 
 fn backend() -> ComponentFacts {
     ComponentFacts {
@@ -34,7 +41,7 @@ fn backend() -> ComponentFacts {
             newest: Some("dep-2".into()),
             deploys: vec![deploy("dep-2", "bbbb"), deploy("dep-1", "aaaa"), deploy("dep-0", "0000")],
             settings: [("autoDeploy".to_owned(), "yes".to_owned())].into(),
-            link: None,
+            ..Observation::default()
         },
         variables: variables(&[("A", "1"), ("B", "2"), ("NEW", "9"), ("MASKED", "?")]),
         branch: None,
@@ -53,20 +60,14 @@ fn source(mode: BranchRollback) -> ComponentFacts {
         name: "source".into(),
         role: Role::Source,
         platform: PlatformName::Github,
-        capabilities: Capabilities {
-            environment: false,
-            roll_back: false,
-            redeploy: false,
-            freeze: false,
-            move_branch: true,
-        },
+        capabilities: Capabilities { move_branch: true, ..Capabilities::default() },
         observation: Observation {
             resource: "R_1:refs/heads/main".into(),
             current: Some(deploy("bbbb", "bbbb")),
             newest: None,
             deploys: vec![deploy("bbbb", "bbbb")],
             settings: BTreeMap::new(),
-            link: None,
+            ..Observation::default()
         },
         variables: Variables::new(),
         branch: Some(branch),
