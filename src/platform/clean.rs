@@ -85,10 +85,8 @@ mod tests {
         Observation {
             resource: "r".into(),
             current: Some(deploy.clone()),
-            newest: None,
             deploys: vec![deploy],
-            settings: [].into(),
-            link: None,
+            ..Observation::default()
         }
     }
 
