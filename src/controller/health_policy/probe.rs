@@ -44,7 +44,8 @@ impl Prober {
         let late = |_| format!("Secret {name} could not be read in time");
         let secret = tokio::time::timeout(plan.timeout, self.secret(&policy.namespace, name)).await.map_err(late)??;
         let url = Url::parse(&plan.http.url).map_err(|_| "the url cannot be read".to_owned())?;
-        headers_for(&secret, &policy.namespace, name, url.host_str().unwrap_or_default()).map_err(|refusal| refusal.message)
+        headers_for(&secret, &policy.namespace, name, url.host_str().unwrap_or_default())
+            .map_err(|refusal| refusal.message)
     }
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<Secret>, String> {
