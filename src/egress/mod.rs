@@ -13,7 +13,7 @@ pub use reqwest::header::HeaderMap;
 use reqwest::header::{HeaderName, HeaderValue};
 use rustls_platform_verifier::ConfigVerifierExt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -65,8 +65,8 @@ pub struct Patience {
 pub struct Egress {
     addresses: AddressPolicy,
     lookup: Lookup,
-    /// `None`: there are no usable root certificates, so `https://` cannot be reached.
-    tls: Option<rustls::ClientConfig>,
+    /// Made with the first `https://` address. `None` inside: there are no usable root certificates.
+    tls: OnceLock<Option<rustls::ClientConfig>>,
 }
 
 impl Egress {
@@ -87,11 +87,18 @@ impl Egress {
     pub fn with_lookup(addresses: AddressPolicy, lookup: Lookup) -> Self {
         // Fails only where a provider was chosen before, and then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let tls = rustls::ClientConfig::with_platform_verifier();
-        if let Err(error) = &tls {
-            tracing::warn!(%error, "no root certificates: https addresses cannot be reached");
-        }
-        Self { addresses, lookup, tls: tls.ok() }
+        Self { addresses, lookup, tls: OnceLock::new() }
+    }
+
+    fn tls(&self) -> Result<rustls::ClientConfig, Blocked> {
+        let made = self.tls.get_or_init(|| {
+            let tls = rustls::ClientConfig::with_platform_verifier();
+            if let Err(error) = &tls {
+                tracing::warn!(%error, "no root certificates: https addresses cannot be reached");
+            }
+            tls.ok()
+        });
+        made.clone().ok_or(Blocked::NoWay("the operator has no root certificates"))
     }
 
     /// A client that can connect to the addresses of this url and to nothing else.
@@ -116,11 +123,10 @@ impl Egress {
             None => builder,
             Some((name, addresses)) => builder.resolve_to_addrs(&name, &addresses),
         };
-        let builder = match (url.scheme(), &self.tls) {
-            ("https", None) => return Err(Blocked::NoWay("the operator has no root certificates")),
-            (_, Some(tls)) => builder.tls_backend_preconfigured(tls.clone()),
+        let builder = match url.scheme() {
+            "https" => builder.tls_backend_preconfigured(self.tls()?),
             // Plain http: any store will do, none is asked.
-            (_, None) => builder.tls_certs_only([]),
+            _ => builder.tls_certs_only([]),
         };
         builder.build().map_err(|_| Blocked::NoWay("no HTTP client could be made"))
     }

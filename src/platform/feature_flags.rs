@@ -43,13 +43,16 @@ impl FeatureFlags {
         }
     }
 
-    /// The flags of these names, all of them.
-    async fn read_all(&self, names: Vec<String>) -> Result<BTreeMap<String, FlagState>> {
+    /// The flags of these names, all of them. The first one alone: where the credential or the service is bad, one call tells it.
+    async fn read_all(&self, mut names: Vec<String>) -> Result<BTreeMap<String, FlagState>> {
         let read = |name: String| async move {
             let state = self.read_one(&name).await?;
             Ok((name, state))
         };
-        stream::iter(names).map(read).buffered(AT_ONCE).try_collect().await
+        let rest = names.split_off(names.len().min(1));
+        let first: BTreeMap<_, _> = stream::iter(names).then(read).try_collect().await?;
+        let rest: BTreeMap<_, _> = stream::iter(rest).map(read).buffered(AT_ONCE).try_collect().await?;
+        Ok(first.into_iter().chain(rest).collect())
     }
 
     async fn read_one(&self, flag: &str) -> Result<FlagState> {
@@ -160,7 +163,7 @@ impl FeatureFlags {
 fn named(flag: &str, error: Error) -> Error {
     let message = match error.kind {
         ErrorKind::NotFound => format!("flag {flag} is not known to the service: {}", error.message),
-        ErrorKind::UnexpectedAnswer | ErrorKind::Refused => format!("flag {flag}: {}", error.message),
+        ErrorKind::Refused => format!("flag {flag}: {}", error.message),
         _ => return error,
     };
     Error::new(error.platform, error.operation, error.kind, message).after(error.retry_after)

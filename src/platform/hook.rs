@@ -59,7 +59,7 @@ impl Hook {
             "DELETE" => Verb::Delete,
             other => return Err(self.refused(format!("{other} is no method for a hook: use POST"))),
         };
-        Ok((verb, Duration::from_secs(u64::try_from(*timeout_seconds).unwrap_or_default())))
+        Ok((verb, Duration::from_secs(u64::try_from(*timeout_seconds).unwrap_or_default().max(1))))
     }
 
     async fn called(&self, intent: CommittedIntent, change: &Change) -> Result<SendOutcome, SendError> {

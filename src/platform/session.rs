@@ -167,7 +167,7 @@ impl Session {
 
     /// Sends one request, once.
     pub async fn send(&self, intent: CommittedIntent, request: Request<'_>) -> Result<Accepted, SendError> {
-        self.send_before(intent.class(), crate::clock::runtime() + intent.deadline(), request).await
+        self.send_within(intent, self.shared.call_deadline(), request).await
     }
 
     /// Sends one request, once, and waits no longer than so long for its answer.
@@ -177,8 +177,8 @@ impl Session {
         longest: Duration,
         request: Request<'_>,
     ) -> Result<Accepted, SendError> {
-        let ends = crate::clock::runtime() + intent.deadline().min(longest);
-        self.send_before(intent.class(), ends, request).await
+        let ends = crate::clock::runtime() + intent.deadline();
+        self.send_before(intent.class(), ends, longest, request).await
     }
 
     /// An ordered list of requests under one intent. Only for classes that may be sent again: a list that breaks off in the middle is
@@ -203,6 +203,7 @@ impl Session {
         &self,
         class: EffectClass,
         ends: Instant,
+        longest: Duration,
         request: Request<'_>,
     ) -> Result<Accepted, SendError> {
         let operation = request.operation;
@@ -211,8 +212,9 @@ impl Session {
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
         let outgoing = self.outgoing(&request).map_err(SendError::NotApplied)?;
-        let deadline = self.shared.call_deadline().min(ends.saturating_duration_since(crate::clock::runtime()));
-        if deadline < SHORTEST_CALL.min(self.shared.call_deadline()) {
+        let left = ends.saturating_duration_since(crate::clock::runtime());
+        let deadline = self.shared.call_deadline().min(longest).min(left);
+        if left < SHORTEST_CALL.min(self.shared.call_deadline()) {
             let error = self.error(operation, ErrorKind::Unavailable, "the time of this attempt is used up");
             return Err(SendError::NotApplied(error));
         }
@@ -399,7 +401,7 @@ impl Series<'_> {
     /// # Errors
     /// After the first request that was taken, every failure is [`SendError::Ambiguous`]: the change as a whole is neither absent nor done.
     pub async fn send(&mut self, request: Request<'_>) -> Result<Accepted, SendError> {
-        match self.session.send_before(self.class, self.ends, request).await {
+        match self.session.send_before(self.class, self.ends, self.session.shared.call_deadline(), request).await {
             Ok(accepted) => {
                 self.taken = true;
                 Ok(accepted)
