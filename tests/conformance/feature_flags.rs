@@ -170,6 +170,34 @@ async fn other_services_are_spoken_to_by_declaration() {
 }
 
 #[tokio::test]
+async fn words_in_a_path_and_a_declared_percentage() {
+    let scene = scene().await;
+    let http = json!({
+        "url": format!("{}/projects/default", scene.simulator.url("featureFlags")),
+        "read": { "path": "/features/{flag}", "enabled": "body.environments[1].enabled", "percentage": "null" },
+        "setEnabled": {
+            "method": "POST", "path": "/features/{flag}/environments/production/{value}", "whenOn": "off", "whenOff": "on",
+        },
+    });
+    let (on, off) = (state(true, None), state(false, None));
+    let change = Change::SetFlags { flags: vec![flag("PAM_UI", on, off)] };
+    apply(&*connect(&scene, http, &["PAM_UI"]), EffectClass::SetToValue, &change).await.unwrap();
+    let sent = scene.exchanges().await;
+    assert!(sent[0].path.ends_with("/production/on") && sent[0].request_body.is_none(), "the words are swapped here");
+    let http = json!({
+        "url": scene.simulator.url("featureFlags"),
+        "read": { "path": "/flags/{flag}", "enabled": "body.enabled", "percentage": "body.percentage" },
+        "setEnabled": { "method": "PATCH", "path": "/flags/{flag}", "body": r#"{"enabled": "{value}"}"# },
+        "setPercentage": { "method": "PATCH", "path": "/flags/{flag}", "body": r#"{"percentage": "{value}"}"# },
+    });
+    let client = connect(&scene, http, &["PAM_VOICE"]);
+    let change = Change::SetFlags { flags: vec![flag("PAM_VOICE", state(true, 50), state(true, 25))] };
+    apply(&*client, EffectClass::SetToValue, &change).await.unwrap();
+    assert_eq!(truth(&scene).await["PAM_VOICE"]["percentage"], 25);
+    assert_eq!(scene.exchanges().await[1].request_body, Some(json!({ "percentage": 25 })));
+}
+
+#[tokio::test]
 async fn a_percentage_that_cannot_be_set_is_refused_before_anything_is_sent() {
     let scene = scene().await;
     let http = json!({
