@@ -3,6 +3,8 @@
 pub mod backup;
 pub mod backup_store;
 mod connect;
+#[cfg(test)]
+mod connect_tests;
 mod context;
 mod event;
 mod finalizer;
