@@ -2,7 +2,9 @@
 
 mod cases;
 mod contract;
+mod feature_flags;
 mod github;
+mod hooks;
 mod netlify;
 mod render;
 mod scene;
