@@ -177,8 +177,7 @@ impl Session {
         longest: Duration,
         request: Request<'_>,
     ) -> Result<Accepted, SendError> {
-        let ends = crate::clock::runtime() + intent.deadline();
-        self.send_before(intent.class(), ends, longest, request).await
+        self.send_before(intent.class(), intent.ends(), longest, request).await
     }
 
     /// An ordered list of requests under one intent. Only for classes that may be sent again: a list that breaks off in the middle is
@@ -191,12 +190,7 @@ impl Session {
             let said = "calls of this effect class are sent one at a time";
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
-        Ok(Series {
-            session: self,
-            class: intent.class(),
-            ends: crate::clock::runtime() + intent.deadline(),
-            taken: false,
-        })
+        Ok(Series { session: self, class: intent.class(), ends: intent.ends(), taken: false })
     }
 
     async fn send_before(
