@@ -12,3 +12,4 @@ mod requests;
 mod schema;
 mod secrets;
 mod sharing;
+mod strategies;
