@@ -5,7 +5,7 @@ use kube::Client;
 use savepoint::admin::{Admin, serve};
 use savepoint::config::Config;
 use savepoint::controller::{self, Context, Leadership};
-use savepoint::platform::{Gateway, GatewayOptions};
+use savepoint::platform::{Gateway, GatewayOptions, PostgresOptions};
 use savepoint::telemetry;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ async fn run(config: Config) -> Result<(), Ended> {
         base_urls: config.platform_urls.iter().cloned().collect(),
         allowed_endpoints: config.allowed_endpoints.clone(),
         call_deadline: config.call_deadline,
+        postgres: PostgresOptions { allowed_cidrs: config.allowed_cidrs.clone(), ..PostgresOptions::default() },
         ..GatewayOptions::default()
     })?;
     let admin = Admin {

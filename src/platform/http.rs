@@ -4,6 +4,7 @@ use super::answer::{Answer, Broken};
 use super::budget::{Budgets, Credential};
 use super::github::Github;
 use super::netlify::Netlify;
+use super::postgres::{self, Postgres, PostgresOptions};
 use super::render::Render;
 use super::session::Session;
 use super::{Error, ErrorKind, Platform, Result};
@@ -26,6 +27,8 @@ pub struct GatewayOptions {
     pub call_deadline: Duration,
     /// How the operator names itself.
     pub user_agent: String,
+    /// How databases are spoken to.
+    pub postgres: PostgresOptions,
 }
 
 impl Default for GatewayOptions {
@@ -35,6 +38,7 @@ impl Default for GatewayOptions {
             allowed_endpoints: Vec::new(),
             call_deadline: Duration::from_secs(20),
             user_agent: concat!("savepoint/", env!("CARGO_PKG_VERSION")).into(),
+            postgres: PostgresOptions::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ pub(super) struct Shared {
     sender: reqwest::Client,
     options: GatewayOptions,
     pub budgets: Budgets,
+    databases: Arc<postgres::Shared>,
     calls: Mutex<BTreeMap<(PlatformName, &'static str), u64>>,
 }
 
@@ -103,10 +108,14 @@ impl Gateway {
         let client = |idle| client(&options, idle).map_err(|_| GatewayError::Client);
         let (reader, sender) = (client(8)?, client(0)?);
         let (budgets, calls) = (Budgets::default(), Mutex::default());
-        Ok(Self(Arc::new(Shared { reader, sender, options, budgets, calls })))
+        let databases = postgres::Shared::new(options.postgres.clone(), options.call_deadline);
+        Ok(Self(Arc::new(Shared { reader, sender, options, budgets, databases, calls })))
     }
 
     fn open(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
+        if let Some(spec) = &component.postgres {
+            return Ok(Box::new(Postgres::new(self.0.databases.clone(), spec, &token)?));
+        }
         let endpoint = component.endpoint.as_deref();
         let session = |platform| self.session(platform, endpoint, token);
         match component {
