@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod backup;
 pub mod backup_store;
 pub mod conditions;
+pub mod data;
 pub mod facts;
 pub mod freeze;
 pub mod health;

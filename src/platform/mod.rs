@@ -135,6 +135,8 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// [`ErrorKind::NotAllowed`] where there is no data (see [`Capabilities::data`]).
     fn dump<'a>(&'a self, _sink: &'a mut (dyn AsyncWrite + Send + Unpin)) -> BoxFuture<'a, Result<DumpFacts>> {
-        Box::pin(async { Err(Error::new(self.name(), "dump", ErrorKind::NotAllowed, "it has no data that can be dumped")) })
+        Box::pin(async {
+            Err(Error::new(self.name(), "dump", ErrorKind::NotAllowed, "it has no data that can be dumped"))
+        })
     }
 }

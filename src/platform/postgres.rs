@@ -14,7 +14,8 @@ use self::connection::{Link, error};
 use self::programs::Programs;
 use self::restore::Restores;
 use super::{
-    ChangeContext, CommittedIntent, DumpFacts, Environment, Error, ErrorKind, Platform, Result, SendError, SendOutcome, clean,
+    ChangeContext, CommittedIntent, DumpFacts, Environment, Error, ErrorKind, Platform, Result, SendError, SendOutcome,
+    clean,
 };
 use crate::api::{Change, EffectClass, PlatformName, PostgresSpec};
 use crate::decide::facts::{Capabilities, Observation, Progress};
@@ -68,11 +69,13 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Calls nobody.
     pub fn new(shared: Arc<Shared>, spec: &PostgresSpec, credential: &SecretString) -> Result<Self> {
-        let (connection, restore) = credential.expose_secret().split_once('\n').unwrap_or((credential.expose_secret(), ""));
+        let (connection, restore) =
+            credential.expose_secret().split_once('\n').unwrap_or((credential.expose_secret(), ""));
         let parsed = |text: &str, key: &str| {
             Address::parse(text).map_err(|why| error("connect", ErrorKind::NotAllowed, format!("{key}: {why}")))
         };
-        let restore = Some(restore).filter(|text| !text.is_empty()).map(|text| parsed(text, "restoreRef")).transpose()?;
+        let restore =
+            Some(restore).filter(|text| !text.is_empty()).map(|text| parsed(text, "restoreRef")).transpose()?;
         Ok(Self { shared, spec: spec.clone(), address: parsed(connection, "connectionRef")?, restore })
     }
 
@@ -111,7 +114,9 @@ impl Postgres {
 
     async fn progress(&self, change: &Change, context: ChangeContext<'_>) -> Result<Progress> {
         match change {
-            Change::PauseWrites {} => writes::pause_progress(&self.link(self.restored_to(), "pause writes").await?).await,
+            Change::PauseWrites {} => {
+                writes::pause_progress(&self.link(self.restored_to(), "pause writes").await?).await
+            }
             Change::ResumeWrites {} => {
                 writes::resume_progress(&self.link(self.restored_to(), "resume writes").await?).await
             }
@@ -140,7 +145,8 @@ impl Postgres {
             let words = "the call has another effect class than its intent";
             return Err(SendError::NotApplied(error(operation, ErrorKind::NotAllowed, words)));
         }
-        let link = self.in_time(operation, self.link(self.restored_to(), operation)).await.map_err(SendError::NotApplied)?;
+        let link =
+            self.in_time(operation, self.link(self.restored_to(), operation)).await.map_err(SendError::NotApplied)?;
         let sent = async { if hold { writes::pause(&link).await } else { writes::resume(&link).await } };
         self.in_time(operation, sent).await.map_err(|met| match met.kind {
             // One transaction: what the server refuses has not happened.
@@ -161,7 +167,9 @@ impl Postgres {
 
     fn clean_observation(&self, seen: Observation) -> Result<Observation> {
         let cleaned = self.secrets().try_fold(seen, clean::observation);
-        cleaned.ok_or_else(|| error("observe", ErrorKind::UnexpectedAnswer, "the name of the database is too long for an id"))
+        cleaned.ok_or_else(|| {
+            error("observe", ErrorKind::UnexpectedAnswer, "the name of the database is too long for an id")
+        })
     }
 }
 

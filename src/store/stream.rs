@@ -10,7 +10,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio_util::compat::{FuturesAsyncReadCompatExt, FuturesAsyncWriteCompatExt, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use tokio_util::compat::{
+    FuturesAsyncReadCompatExt, FuturesAsyncWriteCompatExt, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt,
+};
 
 /// Writes encrypted objects.
 pub struct EncryptedUpload;
@@ -47,7 +49,8 @@ async fn fill_encrypted<T, E: From<StoreError>>(
         let everyone = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
         Encryptor::with_recipients(everyone)
     };
-    let encryptor = encryptor.map_err(|_| E::from(StoreErrorKind::Outside.because(EnvelopeError::NoRecipient.to_string())))?;
+    let encryptor =
+        encryptor.map_err(|_| E::from(StoreErrorKind::Outside.because(EnvelopeError::NoRecipient.to_string())))?;
     let writer = encryptor.wrap_async_output(upload.compat_write()).await.map_err(broken)?;
     let mut writer = writer.compat_write();
     let filled = fill(&mut writer).await?;
@@ -123,10 +126,11 @@ impl AsyncRead for Digested {
 pub async fn decrypting(sealed: Digested, identity: &Identity) -> Result<Download, EnvelopeError> {
     let decryptor = Decryptor::new_async_buffered(futures::io::BufReader::new(sealed.compat()));
     let decryptor = decryptor.await.map_err(|_| EnvelopeError::Broken)?;
-    let plain = decryptor.decrypt_async(std::iter::once(identity as &dyn age::Identity)).map_err(|error| match error {
-        DecryptError::NoMatchingKeys => EnvelopeError::WrongIdentity,
-        _ => EnvelopeError::Broken,
-    })?;
+    let plain =
+        decryptor.decrypt_async(std::iter::once(identity as &dyn age::Identity)).map_err(|error| match error {
+            DecryptError::NoMatchingKeys => EnvelopeError::WrongIdentity,
+            _ => EnvelopeError::Broken,
+        })?;
     Ok(Box::pin(plain.compat()))
 }
 
@@ -140,13 +144,13 @@ mod tests {
     async fn stored(root: &TempDir, content: &[u8], identity: &Identity) -> (DirectoryStore, StoredObject) {
         let store = DirectoryStore::new(root.path(), Path::new(""), "ns").unwrap();
         let content = content.to_vec();
-        let fill = move |sink: &mut (dyn AsyncWrite + Send + Unpin)| -> BoxFuture<'_, Result<(), StoreError>> {
+        let stored = EncryptedUpload::store::<_, StoreError>(&store, "uid", &[identity.to_public()], |sink| {
             Box::pin(async move {
                 sink.write_all(&content).await.unwrap();
                 Ok(())
             })
-        };
-        let ((), object) = EncryptedUpload::store(&store, "uid", &[identity.to_public()], fill).await.unwrap();
+        });
+        let ((), object) = stored.await.unwrap();
         (store, object)
     }
 
@@ -191,14 +195,13 @@ mod tests {
     async fn a_failure_in_the_middle_leaves_nothing() {
         let (root, identity) = (TempDir::new().unwrap(), Identity::generate());
         let store = DirectoryStore::new(root.path(), Path::new(""), "ns").unwrap();
-        let fill = |sink: &mut (dyn AsyncWrite + Send + Unpin)| -> BoxFuture<'_, Result<(), StoreError>> {
+        let failed = EncryptedUpload::store::<(), StoreError>(&store, "uid", &[identity.to_public()], |sink| {
             Box::pin(async move {
                 sink.write_all(b"half").await.unwrap();
                 Err(StoreErrorKind::Missing.because("x"))
             })
-        };
-        let failed = EncryptedUpload::store(&store, "uid", &[identity.to_public()], fill).await;
-        assert_eq!(failed.unwrap_err().kind, StoreErrorKind::Missing);
+        });
+        assert_eq!(failed.await.unwrap_err().kind, StoreErrorKind::Missing);
         assert_eq!(store.list(None).await.unwrap(), []);
     }
 }

@@ -4,6 +4,7 @@
 
 mod act;
 mod capture;
+mod data;
 mod fetch;
 mod keep;
 mod load;
@@ -12,7 +13,9 @@ mod record;
 mod remove;
 
 pub use crate::store::{BackupContents, ComponentContents};
+pub use data::{Dumps, StoredData, open_data};
 pub use load::load;
+use load::parts as fetch_parts;
 
 use super::run::{Failure, Outcome, run_kind};
 use super::{Context, Refusal, finalizer};
@@ -130,6 +133,13 @@ fn begin(backup: DeploymentBackup, mut status: DeploymentBackupStatus, target: P
     status.target = Some(target);
     status.started = Some(crate::clock::now_time());
     Step::go_on(backup, status, "reading every component")
+}
+
+/// Objects that a status names: the payload and every dump.
+fn locations(status: &DeploymentBackupStatus) -> Vec<&str> {
+    let dumps = status.components.iter().filter_map(|captured| captured.data.as_ref());
+    let payload = status.payload.iter().map(|payload| payload.location.as_str());
+    payload.chain(dumps.map(|data| data.location.as_str())).collect()
 }
 
 #[cfg(test)]

@@ -73,7 +73,8 @@ impl Address {
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(format!("the connection string is no address of PostgreSQL: {FORM}"));
         }
-        let decoded = |text: &str| decode(text).ok_or_else(|| format!("the connection string is badly escaped: {FORM}"));
+        let decoded =
+            |text: &str| decode(text).ok_or_else(|| format!("the connection string is badly escaped: {FORM}"));
         let mut host = decoded(url.host_str().unwrap_or_default())?.trim_matches(['[', ']']).to_owned();
         let mut user = decoded(url.username())?;
         let mut password = decoded(url.password().unwrap_or_default())?;
@@ -92,7 +93,11 @@ impl Address {
                 _ => return Err(format!("the connection string has a parameter that is not known: {FORM}")),
             }
         }
-        if host.is_empty() || user.is_empty() || database.is_empty() || [&host, &user, &database].iter().any(|text| text.contains('\0')) {
+        if host.is_empty()
+            || user.is_empty()
+            || database.is_empty()
+            || [&host, &user, &database].iter().any(|text| text.contains('\0'))
+        {
             return Err(format!("the connection string lacks its host, user or database: {FORM}"));
         }
         let host = if host.starts_with('/') { Host::Socket(host.into()) } else { Host::Name(host) };
@@ -109,7 +114,8 @@ impl Address {
             Host::Name(name) => name.as_str(),
         };
         let found = tokio::net::lookup_host((name, self.port)).await;
-        let found: Vec<SocketAddr> = found.map_err(|_| (true, "the name of the server was not found".to_owned()))?.collect();
+        let found: Vec<SocketAddr> =
+            found.map_err(|_| (true, "the name of the server was not found".to_owned()))?.collect();
         if found.is_empty() {
             return Err((true, "the name of the server has no address".into()));
         }
@@ -122,9 +128,11 @@ impl Address {
         let local = found.iter().all(|at| at.ip().to_canonical().is_loopback());
         let near = found.iter().all(|at| may_be_plain(at.ip(), allowed));
         match self.asked {
-            Asked::Plain if !near => Err("sslmode=disable is not allowed for this address: use sslmode=verify-full, or start the \
+            Asked::Plain if !near => {
+                Err("sslmode=disable is not allowed for this address: use sslmode=verify-full, or start the \
                                           operator with --allow-cidr for the network that the server is in"
-                .into()),
+                    .into())
+            }
             Asked::Plain => Ok(found.iter().copied().map(Route::Plain).collect()),
             Asked::Nothing if local => Ok(found.iter().copied().map(Route::Plain).collect()),
             Asked::Nothing | Asked::Tls => Ok(found.iter().copied().map(Route::Tls).collect()),
@@ -218,7 +226,8 @@ mod tests {
             let found: Vec<SocketAddr> = ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 5432)).collect();
             parsed(&format!("postgres://u@h/d{query}")).ways(&found, &allowed)
         };
-        let plain = |query: &str, ips: &[&str]| ways(query, ips).unwrap().iter().all(|way| matches!(way, Route::Plain(_)));
+        let plain =
+            |query: &str, ips: &[&str]| ways(query, ips).unwrap().iter().all(|way| matches!(way, Route::Plain(_)));
         assert!(plain("", &["127.0.0.1", "::1"]) && plain("?sslmode=disable", &["10.1.2.3"]));
         for query in ["", "?sslmode=allow", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-full"] {
             assert!(!plain(query, &["10.1.2.3"]), "{query}");

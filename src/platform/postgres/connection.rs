@@ -52,7 +52,8 @@ impl Link {
             let attempt = tokio::time::timeout(CONNECT, Self::open_by(address, route, operation)).await;
             match attempt {
                 Ok(Ok(link)) => {
-                    link.run(operation, "SET default_transaction_read_only = off; SET statement_timeout = '30s'").await?;
+                    link.run(operation, "SET default_transaction_read_only = off; SET statement_timeout = '30s'")
+                        .await?;
                     return Ok(link);
                 }
                 Ok(Err(met)) => last = met,
@@ -132,7 +133,8 @@ impl Link {
         if prepared.columns().len() != 1 {
             return Err(format!("it gives {} columns: it must give one", prepared.columns().len()));
         }
-        let text = format!("SELECT savepoint_value::text FROM (\n{query}\n) AS savepoint_query(savepoint_value) LIMIT 2");
+        let text =
+            format!("SELECT savepoint_value::text FROM (\n{query}\n) AS savepoint_query(savepoint_value) LIMIT 2");
         let rows = self.client.query(&text, &[]).await.map_err(plain)?;
         match rows.as_slice() {
             [row] => Ok(row.try_get::<_, Option<String>>(0).map_err(plain)?.unwrap_or_else(|| "NULL".into())),
@@ -147,7 +149,8 @@ fn said(operation: &'static str, secret: &str, met: &tokio_postgres::Error) -> E
     let Some(told) = met.as_db_error() else {
         // The source of a failed handshake is worth a word, and it is rustls' own.
         let tls = std::error::Error::source(met).and_then(|source| source.downcast_ref::<std::io::Error>());
-        let words = match tls.and_then(|error| error.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let words = match tls.and_then(|error| error.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
             Some(rustls::Error::InvalidCertificate(why)) => {
                 let words = format!("the server's certificate is not accepted ({why:?}): it is always verified");
                 return error(operation, ErrorKind::NotAllowed, words);
@@ -158,7 +161,11 @@ fn said(operation: &'static str, secret: &str, met: &tokio_postgres::Error) -> E
                 return error(operation, ErrorKind::NotAllowed, words);
             }
             None if met.to_string().contains("password missing") => {
-                return error(operation, ErrorKind::CredentialsRejected, "the server asks for a password, and there is none");
+                return error(
+                    operation,
+                    ErrorKind::CredentialsRejected,
+                    "the server asks for a password, and there is none",
+                );
             }
             None => "the connection broke off",
         };
@@ -230,7 +237,11 @@ impl TlsStream for Encrypted {
 }
 
 impl AsyncRead for Encrypted {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, into)
     }
 }

@@ -22,7 +22,13 @@ pub(super) async fn dump(postgres: &Postgres, sink: &mut (dyn AsyncWrite + Send 
     let snapshot = link.column(operation, "SELECT pg_catalog.pg_export_snapshot()").await?.pop().unwrap_or_default();
     let said = said(postgres, &link, server_version).await?;
     let mut command = programs.command("pg_dump", &postgres.address, &link.route, "savepoint-dump")?;
-    command.args(["--format=custom", "--no-password", "--exclude-schema=savepoint", "--no-subscriptions", "--lock-wait-timeout=30s"]);
+    command.args([
+        "--format=custom",
+        "--no-password",
+        "--exclude-schema=savepoint",
+        "--no-subscriptions",
+        "--lock-wait-timeout=30s",
+    ]);
     command.arg(format!("--snapshot={snapshot}"));
     let unusable = |_| error(operation, ErrorKind::Unavailable, "pg_dump could not be started");
     let mut child = command.spawn().map_err(unusable)?;
@@ -36,12 +42,16 @@ pub(super) async fn dump(postgres: &Postgres, sink: &mut (dyn AsyncWrite + Send 
     };
     let (copied, complaint) = tokio::join!(copied, complaint(complaints));
     let ended = child.wait().await.map_err(unusable)?;
-    copied.map_err(|met| error(operation, ErrorKind::Unavailable, format!("the dump could not be written down: {met}")))?;
+    copied.map_err(|met| {
+        error(operation, ErrorKind::Unavailable, format!("the dump could not be written down: {met}"))
+    })?;
     if !ended.success() {
         let (kind, words) = judged(&complaint, postgres.address.secret());
         return Err(error(operation, kind, format!("pg_dump: {words}")));
     }
-    sink.flush().await.map_err(|met| error(operation, ErrorKind::Unavailable, format!("the dump could not be written down: {met}")))?;
+    sink.flush().await.map_err(|met| {
+        error(operation, ErrorKind::Unavailable, format!("the dump could not be written down: {met}"))
+    })?;
     link.run(operation, "COMMIT").await?;
     Ok(said)
 }
@@ -56,7 +66,9 @@ async fn said(postgres: &Postgres, link: &Link, server_version: String) -> Resul
         integrity: facts::integrity(link, &postgres.spec).await?,
     };
     if said.roles.len().max(said.extensions.len()) > MOST_NAMES {
-        let words = format!("more than {MOST_NAMES} roles or extensions are used in this database: that is more than a backup can name");
+        let words = format!(
+            "more than {MOST_NAMES} roles or extensions are used in this database: that is more than a backup can name"
+        );
         return Err(error("dump", ErrorKind::Refused, words));
     }
     Ok(said)
@@ -72,17 +84,26 @@ pub(super) async fn complaint(mut from: impl AsyncRead + Unpin) -> String {
 
 /// Its first error in words that may be shown, and of what kind it is.
 pub(super) fn judged(complaint: &str, secret: &str) -> (ErrorKind, String) {
-    let first = complaint.lines().find_map(|line| Some(line.split_once("ERROR:").or_else(|| line.split_once("FATAL:"))?.1.trim()));
+    let first = complaint
+        .lines()
+        .find_map(|line| Some(line.split_once("ERROR:").or_else(|| line.split_once("FATAL:"))?.1.trim()));
     let Some(first) = first else {
-        let line = complaint.lines().find(|line| line.contains("error:")).or_else(|| complaint.lines().next()).unwrap_or_default();
+        let line = complaint
+            .lines()
+            .find(|line| line.contains("error:"))
+            .or_else(|| complaint.lines().next())
+            .unwrap_or_default();
         let line = line.rsplit_once("error: ").map_or(line, |(_, words)| words);
         let lost = ["server closed", "connection to server", "could not connect", "terminating connection"];
-        let kind = if lost.iter().any(|words| line.contains(words)) { ErrorKind::Unavailable } else { ErrorKind::Refused };
+        let kind =
+            if lost.iter().any(|words| line.contains(words)) { ErrorKind::Unavailable } else { ErrorKind::Refused };
         let words = if line.trim().is_empty() { "it ended without a word" } else { line };
         return (kind, redact::vendor_text(words, secret));
     };
     // psql is asked to write the code of the error in front of it.
-    let coded = first.split_once(": ").filter(|(code, _)| code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let coded = first
+        .split_once(": ")
+        .filter(|(code, _)| code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     let (kind, words) = match coded {
         Some((code, words)) => (kind_of(code), without_values(code, words.trim())),
         None if first.contains("permission denied") => (ErrorKind::PermissionDenied, first.to_owned()),
@@ -97,7 +118,10 @@ mod tests {
 
     #[test]
     fn the_first_error_is_said_without_data_and_without_the_secret() {
-        let told = judged("psql:<stdin>:7: ERROR:  22P02: invalid input syntax for type integer: \"row 4711\"\nCONTEXT: COPY x", "pw");
+        let told = judged(
+            "psql:<stdin>:7: ERROR:  22P02: invalid input syntax for type integer: \"row 4711\"\nCONTEXT: COPY x",
+            "pw",
+        );
         assert_eq!(told, (ErrorKind::Refused, "invalid input syntax for type integer: \"…\"".into()));
         let told = judged("pg_dump: error: query failed: ERROR:  permission denied for table users\n", "pw");
         assert_eq!(told, (ErrorKind::PermissionDenied, "permission denied for table users".into()));

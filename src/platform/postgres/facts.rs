@@ -12,10 +12,7 @@ const LONGEST_VALUE: usize = 256;
 /// Where tools record the migrations that they applied: the table, and the query for its newest one.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("schema_migrations", "SELECT max(version)::text FROM schema_migrations"),
-    (
-        "supabase_migrations.schema_migrations",
-        "SELECT max(version)::text FROM supabase_migrations.schema_migrations",
-    ),
+    ("supabase_migrations.schema_migrations", "SELECT max(version)::text FROM supabase_migrations.schema_migrations"),
     (
         "_prisma_migrations",
         "SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL \
@@ -27,7 +24,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("alembic_version", "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version"),
     ("django_migrations", "SELECT app || '.' || name FROM django_migrations ORDER BY id DESC LIMIT 1"),
-    ("drizzle.__drizzle_migrations", "SELECT created_at::text FROM drizzle.__drizzle_migrations ORDER BY id DESC LIMIT 1"),
+    (
+        "drizzle.__drizzle_migrations",
+        "SELECT created_at::text FROM drizzle.__drizzle_migrations ORDER BY id DESC LIMIT 1",
+    ),
     ("knex_migrations", "SELECT name FROM knex_migrations ORDER BY id DESC LIMIT 1"),
 ];
 
@@ -58,7 +58,8 @@ SELECT rolname FROM pg_catalog.pg_roles JOIN roles ON roles.role = pg_roles.oid 
 pub(super) async fn identity(link: &Link) -> Result<String> {
     let statement = "SELECT system_identifier::text || '/' || current_database() FROM pg_catalog.pg_control_system()";
     let found = link.column("identify database", statement).await?.pop();
-    let found = found.ok_or_else(|| error("identify database", ErrorKind::UnexpectedAnswer, "the server has no identifier"))?;
+    let found =
+        found.ok_or_else(|| error("identify database", ErrorKind::UnexpectedAnswer, "the server has no identifier"))?;
     // A name may hold anything; an id is plain.
     let plain = |byte: u8| match byte {
         b'%' => "%25".to_owned(),
@@ -117,7 +118,8 @@ pub(super) async fn used_roles(link: &Link) -> Result<Vec<String>> {
 
 /// Extensions that are installed, `name version`.
 pub(super) async fn installed_extensions(link: &Link) -> Result<Vec<String>> {
-    let statement = "SELECT extname || ' ' || extversion FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1";
+    let statement =
+        "SELECT extname || ' ' || extversion FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1";
     link.column("list installed extensions", statement).await
 }
 
@@ -130,7 +132,8 @@ pub(super) async fn integrity(link: &Link, spec: &PostgresSpec) -> Result<BTreeM
             true => Err(format!("its value is longer than {LONGEST_VALUE} characters")),
             false => Ok(value),
         });
-        let refused = |why| error("run integrity query", ErrorKind::Refused, format!("integrity query {}: {why}", wanted.name));
+        let refused =
+            |why| error("run integrity query", ErrorKind::Refused, format!("integrity query {}: {why}", wanted.name));
         values.insert(wanted.name.clone(), value.map_err(refused)?);
     }
     Ok(values)

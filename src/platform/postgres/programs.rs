@@ -8,8 +8,13 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 /// Where distributions put them: Debian, Red Hat, Alpine, and what is on the path.
-const FOLDERS: &[(&str, &str)] =
-    &[("/usr/lib/postgresql", "bin"), ("/usr", "bin"), ("/usr/libexec", ""), ("/usr/bin", "."), ("/usr/local/bin", ".")];
+const FOLDERS: &[(&str, &str)] = &[
+    ("/usr/lib/postgresql", "bin"),
+    ("/usr", "bin"),
+    ("/usr/libexec", ""),
+    ("/usr/bin", "."),
+    ("/usr/local/bin", "."),
+];
 /// Where distributions keep the root certificates.
 const ROOTS: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
@@ -45,7 +50,10 @@ impl Programs {
     /// One program, with the way to the server in its environment and nothing else of ours.
     pub fn command(&self, program: &str, address: &Address, route: &Route, name: &str) -> Result<Command> {
         let mut command = self.bare(program);
-        command.env("PGUSER", &address.user).env("PGDATABASE", &address.database).env("PGPORT", address.port.to_string());
+        command
+            .env("PGUSER", &address.user)
+            .env("PGDATABASE", &address.database)
+            .env("PGPORT", address.port.to_string());
         command.env("PGPASSWORD", address.secret()).env("PGAPPNAME", name).env("PGCONNECT_TIMEOUT", "10");
         command.env("PGOPTIONS", address.options.as_deref().unwrap_or_default());
         match (&address.host, route) {
@@ -60,9 +68,16 @@ impl Programs {
         match route {
             Route::Tls(_) => {
                 let roots = ROOTS.iter().find(|path| Path::new(path).exists()).ok_or_else(|| {
-                    error("connect", ErrorKind::NotAllowed, "there is no file of root certificates: install ca-certificates")
+                    error(
+                        "connect",
+                        ErrorKind::NotAllowed,
+                        "there is no file of root certificates: install ca-certificates",
+                    )
                 })?;
-                command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", roots).env("PGSSLMINPROTOCOLVERSION", "TLSv1.2");
+                command
+                    .env("PGSSLMODE", "verify-full")
+                    .env("PGSSLROOTCERT", roots)
+                    .env("PGSSLMINPROTOCOLVERSION", "TLSv1.2");
             }
             Route::Plain(_) | Route::Socket(_) => {
                 command.env("PGSSLMODE", "disable");

@@ -169,14 +169,25 @@ enum Broke {
 
 async fn run(job: &Job, read: &AtomicU64) -> Result<(), String> {
     let list = list(job).await?;
-    let mut wanted = tempfile::NamedTempFile::new().map_err(|_| "there is no folder for temporary files (TMPDIR)".to_owned())?;
+    let mut wanted =
+        tempfile::NamedTempFile::new().map_err(|_| "there is no folder for temporary files (TMPDIR)".to_owned())?;
     let text = script::wanted(&list, &job.there);
-    wanted.write_all(text.as_bytes()).and_then(|()| wanted.flush()).map_err(|_| "a temporary file could not be written".to_owned())?;
+    wanted
+        .write_all(text.as_bytes())
+        .and_then(|()| wanted.flush())
+        .map_err(|_| "a temporary file could not be written".to_owned())?;
     let unusable = |_| "a client program could not be started".to_owned();
     let mut restoring = job.programs.bare("pg_restore");
     restoring.args(["--clean", "--if-exists", "--file=-", "--use-list"]).arg(wanted.path()).stdin(Stdio::piped());
     let mut session = job.programs.command("psql", &job.address, &job.route, &job.name).map_err(|met| met.message)?;
-    session.args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose", "--file=-"]);
+    session.args([
+        "--no-psqlrc",
+        "--quiet",
+        "--no-password",
+        "--set=ON_ERROR_STOP=1",
+        "--set=VERBOSITY=verbose",
+        "--file=-",
+    ]);
     session.stdin(Stdio::piped()).stdout(Stdio::null());
     let data = job.source.open().await?;
     let mut restoring = restoring.spawn().map_err(unusable)?;
@@ -191,7 +202,8 @@ async fn run(job: &Job, read: &AtomicU64) -> Result<(), String> {
         let _ = session.start_kill();
     }
     let ended = session.wait().await.map_err(unusable)?;
-    let (said_restore, said_session) = (restore_complaint.await.unwrap_or_default(), session_complaint.await.unwrap_or_default());
+    let (said_restore, said_session) =
+        (restore_complaint.await.unwrap_or_default(), session_complaint.await.unwrap_or_default());
     match broke {
         None if ended.success() => Ok(()),
         None | Some(Broke::Session) => Err(judged(&said_session, job.address.secret()).1),
@@ -249,7 +261,8 @@ async fn feed(mut data: DataStream, into: ChildStdin, read: &AtomicU64) -> Resul
     let mut into = Some(into);
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        let count = data.read(&mut buffer).await.map_err(|met| Broke::Said(format!("the dump could not be read: {met}")))?;
+        let count =
+            data.read(&mut buffer).await.map_err(|met| Broke::Said(format!("the dump could not be read: {met}")))?;
         if count == 0 {
             return Ok(());
         }
@@ -284,7 +297,8 @@ async fn translate(from: ChildStdout, into: &mut ChildStdin, server: u32) -> Res
 async fn list(job: &Job) -> Result<String, String> {
     let data = job.source.open().await?;
     let unusable = || "pg_restore could not be started".to_owned();
-    let mut child = job.programs.bare("pg_restore").arg("--list").stdin(Stdio::piped()).spawn().map_err(|_| unusable())?;
+    let mut child =
+        job.programs.bare("pg_restore").arg("--list").stdin(Stdio::piped()).spawn().map_err(|_| unusable())?;
     let said = listen(&mut child);
     let (Some(into), Some(mut from)) = (child.stdin.take(), child.stdout.take()) else { return Err(unusable()) };
     let mut list = String::new();
@@ -340,7 +354,11 @@ pub(super) async fn progress(postgres: &Postgres, data: &CapturedData, output: O
                          AND application_name LIKE 'savepoint-restore-%'";
         let running = !link.rows(OPERATION, statement).await?.is_empty();
         let message = || "a restore of this database is under way".to_owned();
-        return Ok(if running { Progress::InProgress { output: None, message: message() } } else { Progress::NotStarted });
+        return Ok(if running {
+            Progress::InProgress { output: None, message: message() }
+        } else {
+            Progress::NotStarted
+        });
     };
     let output = Some(attempt.to_owned());
     // In this order: whoever ends between two of these looks has left its mark before the last one.
@@ -353,11 +371,13 @@ pub(super) async fn progress(postgres: &Postgres, data: &CapturedData, output: O
         }
         (None, Some(State::Running(read))) => {
             let (read, all) = (read.load(Ordering::Relaxed) >> 20, data.size_bytes >> 20);
-            let message = format!("restoring: {read} of {all} MiB of the dump were read; nothing is visible before all of it");
+            let message =
+                format!("restoring: {read} of {all} MiB of the dump were read; nothing is visible before all of it");
             Ok(Progress::InProgress { output, message })
         }
         (None, _) if running => {
-            let message = "a session of an earlier process of ours is ending; without its input it cannot commit".into();
+            let message =
+                "a session of an earlier process of ours is ending; without its input it cannot commit".into();
             Ok(Progress::InProgress { output, message })
         }
         (None, Some(State::Ended(Some(message)))) => {

@@ -149,7 +149,9 @@ pub(super) fn wanted(list: &str, there: &There) -> String {
         let Some(entry) = entry(line) else { return false };
         let named = |kind: &str, known: &[String]| {
             let rest = entry.strip_prefix(kind).and_then(|rest| rest.strip_prefix(" - "));
-            rest.is_some_and(|rest| known.iter().any(|name| rest.strip_prefix(name.as_str()).is_some_and(|end| end.starts_with(' '))))
+            rest.is_some_and(|rest| {
+                known.iter().any(|name| rest.strip_prefix(name.as_str()).is_some_and(|end| end.starts_with(' ')))
+            })
         };
         named("SCHEMA", &there.schemas)
             || named("EXTENSION", &there.extensions)
@@ -191,7 +193,11 @@ mod tests {
         assert_eq!(schemas(LIST), ["app one", "public"]);
         let there = There { schemas: vec!["public".into()], extensions: vec!["pgcrypto".into()], ..There::default() };
         let left = wanted(LIST, &there);
-        assert!(left.contains("SCHEMA - app one") && left.contains("TABLE public SCHEMA - public") && left.contains("PUBLICATION"));
+        assert!(
+            left.contains("SCHEMA - app one")
+                && left.contains("TABLE public SCHEMA - public")
+                && left.contains("PUBLICATION")
+        );
         assert!(!left.contains("EXTENSION") && !left.contains("2615 2200"), "{left}");
         assert!(wanted(LIST, &There::default()).contains("EXTENSION - pgcrypto"), "what is missing is made");
     }
@@ -201,7 +207,8 @@ mod tests {
         assert_eq!(literal("a'b\\c\nd\0"), "E'a''b\\\\c\\nd'");
         let query = IntegrityQuery { name: "n".into(), query: "SELECT 1\n\\! touch x'; COMMIT; --".into() };
         let expected = [("n".to_owned(), "1".to_owned())].into();
-        let mark = Mark { attempt: "a", sha256: "s", backup: "b", queries: std::slice::from_ref(&query), expected: &expected };
+        let mark =
+            Mark { attempt: "a", sha256: "s", backup: "b", queries: std::slice::from_ref(&query), expected: &expected };
         let text = closing(&mark);
         assert!(text.contains("E'SELECT 1\\n\\\\! touch x''; COMMIT; --'"), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("COMMIT")).count(), 1);

@@ -146,7 +146,11 @@ async fn end_sessions(link: &Link, span: &str) -> Result<()> {
             return Ok(());
         }
         if crate::clock::runtime() >= ends {
-            return Err(error("end sessions", ErrorKind::Unavailable, "sessions that were told to end are still there"));
+            return Err(error(
+                "end sessions",
+                ErrorKind::Unavailable,
+                "sessions that were told to end are still there",
+            ));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -176,7 +180,8 @@ pub(super) async fn pause_progress(link: &Link) -> Result<Progress> {
     match (standing.paused, standing.read_only) {
         (false, _) => Ok(Progress::NotStarted),
         (true, false) => Ok(Progress::Drifted {
-            message: "writes were paused, and somebody has taken default_transaction_read_only off the database since".into(),
+            message: "writes were paused, and somebody has taken default_transaction_read_only off the database since"
+                .into(),
         }),
         (true, true) => match sessions(link, BEFORE).await? {
             (0, 0) => Ok(done("new sessions are read-only, and no session from before is left")),

@@ -1,8 +1,8 @@
 //! Objects of any size: written under a passing name, synced, and linked to the name of their content; read as they lie.
 
 use super::{
-    Download, DirectoryStore, MANIFEST, ObjectName, StoreError, StoreErrorKind, StoredObject, Upload, partial_name, said, size_of,
-    sync_folder,
+    DirectoryStore, Download, MANIFEST, ObjectName, StoreError, StoreErrorKind, StoredObject, Upload, partial_name,
+    said, size_of, sync_folder,
 };
 use futures::future::{BoxFuture, FutureExt};
 use sha2::{Digest, Sha256};
@@ -132,7 +132,8 @@ fn is_same(path: &Path, (size, sha256): (u64, &str)) -> Result<bool, StoreError>
         return Ok(false);
     }
     let failed = |error: io::Error| said("read an object", &error);
-    let (mut file, mut digest, mut buffer) = (fs::File::open(path).map_err(failed)?, Sha256::new(), vec![0; 256 * 1024]);
+    let (mut file, mut digest, mut buffer) =
+        (fs::File::open(path).map_err(failed)?, Sha256::new(), vec![0; 256 * 1024]);
     loop {
         match file.read(&mut buffer).map_err(failed)? {
             0 => break,
