@@ -144,7 +144,8 @@ mod tests {
     async fn stored(root: &TempDir, content: &[u8], identity: &Identity) -> (DirectoryStore, StoredObject) {
         let store = DirectoryStore::new(root.path(), Path::new(""), "ns").unwrap();
         let content = content.to_vec();
-        let stored = EncryptedUpload::store::<_, StoreError>(&store, "uid", &[identity.to_public()], |sink| {
+        let recipients = [identity.to_public()];
+        let stored = EncryptedUpload::store::<_, StoreError>(&store, "uid", &recipients, |sink| {
             Box::pin(async move {
                 sink.write_all(&content).await.unwrap();
                 Ok(())
@@ -195,7 +196,8 @@ mod tests {
     async fn a_failure_in_the_middle_leaves_nothing() {
         let (root, identity) = (TempDir::new().unwrap(), Identity::generate());
         let store = DirectoryStore::new(root.path(), Path::new(""), "ns").unwrap();
-        let failed = EncryptedUpload::store::<(), StoreError>(&store, "uid", &[identity.to_public()], |sink| {
+        let recipients = [identity.to_public()];
+        let failed = EncryptedUpload::store::<(), StoreError>(&store, "uid", &recipients, |sink| {
             Box::pin(async move {
                 sink.write_all(b"half").await.unwrap();
                 Err(StoreErrorKind::Missing.because("x"))

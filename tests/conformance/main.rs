@@ -2,7 +2,9 @@
 
 mod cases;
 mod contract;
+mod database;
 mod github;
 mod netlify;
+mod postgres;
 mod render;
 mod scene;

@@ -149,6 +149,7 @@ fn said(operation: &'static str, secret: &str, met: &tokio_postgres::Error) -> E
     let Some(told) = met.as_db_error() else {
         // The source of a failed handshake is worth a word, and it is rustls' own.
         let tls = std::error::Error::source(met).and_then(|source| source.downcast_ref::<std::io::Error>());
+        let source = std::error::Error::source(met).map(ToString::to_string).unwrap_or_default();
         let words = match tls.and_then(|error| error.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>())
         {
             Some(rustls::Error::InvalidCertificate(why)) => {
@@ -156,11 +157,11 @@ fn said(operation: &'static str, secret: &str, met: &tokio_postgres::Error) -> E
                 return error(operation, ErrorKind::NotAllowed, words);
             }
             Some(_) => "the encrypted connection could not be made",
-            None if met.to_string().contains("server does not support TLS") => {
+            None if source.contains("does not support TLS") => {
                 let words = "the server does not speak TLS: switch it on there, or allow its network with --allow-cidr and sslmode=disable";
                 return error(operation, ErrorKind::NotAllowed, words);
             }
-            None if met.to_string().contains("password missing") => {
+            None if source.contains("password missing") => {
                 return error(
                     operation,
                     ErrorKind::CredentialsRejected,

@@ -52,7 +52,7 @@ pub(super) async fn dump(postgres: &Postgres, sink: &mut (dyn AsyncWrite + Send 
     sink.flush().await.map_err(|met| {
         error(operation, ErrorKind::Unavailable, format!("the dump could not be written down: {met}"))
     })?;
-    link.run(operation, "COMMIT").await?;
+    link.run(operation, "ROLLBACK").await?;
     Ok(said)
 }
 

@@ -28,6 +28,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 const OPERATION: &str = "restore data";
 /// Longest time for one restore.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// How much of the end of the SQL is looked at before it is sent.
+const TAIL: usize = 4096;
 
 /// The restores that this process began. It is no state that matters: the server knows what became of each.
 #[derive(Default)]
@@ -178,7 +180,10 @@ async fn run(job: &Job, read: &AtomicU64) -> Result<(), String> {
         .map_err(|_| "a temporary file could not be written".to_owned())?;
     let unusable = |_| "a client program could not be started".to_owned();
     let mut restoring = job.programs.bare("pg_restore");
-    restoring.args(["--clean", "--if-exists", "--file=-", "--use-list"]).arg(wanted.path()).stdin(Stdio::piped());
+    restoring
+        .args(["--clean", "--if-exists", "--single-transaction", "--file=-", "--use-list"])
+        .arg(wanted.path())
+        .stdin(Stdio::piped());
     let mut session = job.programs.command("psql", &job.address, &job.route, &job.name).map_err(|met| met.message)?;
     session.args([
         "--no-psqlrc",
@@ -236,7 +241,7 @@ async fn carry(
     let into_restore = restoring.stdin.take().ok_or_else(missing)?;
     let from_restore = restoring.stdout.take().ok_or_else(missing)?;
     let mut into_session = session.stdin.take().ok_or_else(missing)?;
-    let opening = script::opening(&script::schemas(list), job.server);
+    let opening = script::opening(&job.attempt, &script::schemas(list), job.server);
     into_session.write_all(opening.as_bytes()).await.map_err(|_| Broke::Session)?;
     crate::failpoint::reach("restore-begun");
     tokio::try_join!(feed(data, into_restore, read), translate(from_restore, &mut into_session, job.server))?;
@@ -276,21 +281,35 @@ async fn feed(mut data: DataStream, into: ChildStdin, read: &AtomicU64) -> Resul
     }
 }
 
-/// The SQL of the dump, into the session. Newer programs set what older servers do not know.
+/// The SQL of the dump, into the session. Newer programs set what older servers do not know, and its last statement is a COMMIT that is
+/// not its to give (without `--single-transaction` there would be more of them, around large objects).
 async fn translate(from: ChildStdout, into: &mut ChildStdin, server: u32) -> Result<(), Broke> {
     let unreadable = |_| Broke::Said("pg_restore could not be read".into());
     let mut from = BufReader::with_capacity(256 * 1024, from);
-    let mut line = Vec::new();
-    while !line.starts_with(b"SET row_security") {
-        line.clear();
-        if from.read_until(b'\n', &mut line).await.map_err(unreadable)? == 0 {
-            return Ok(());
+    let mut held = Vec::new();
+    while !held.starts_with(b"SET row_security") {
+        held.clear();
+        if from.read_until(b'\n', &mut held).await.map_err(unreadable)? == 0 {
+            return Err(Broke::Said(String::new())); // it has said why
         }
-        if server >= 17 || !line.starts_with(b"SET transaction_timeout") {
-            into.write_all(&line).await.map_err(|_| Broke::Session)?;
+        if server >= 17 || !held.starts_with(b"SET transaction_timeout") {
+            into.write_all(&held).await.map_err(|_| Broke::Session)?;
         }
     }
-    tokio::io::copy_buf(&mut from, into).await.map(drop).map_err(|_| Broke::Session)
+    held.clear();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let count = from.read(&mut buffer).await.map_err(unreadable)?;
+        if count == 0 {
+            break;
+        }
+        held.extend_from_slice(&buffer[..count]);
+        let ready = held.len().saturating_sub(TAIL);
+        into.write_all(&held[..ready]).await.map_err(|_| Broke::Session)?;
+        held.drain(..ready);
+    }
+    let rest = script::without_commit(&held).ok_or_else(|| Broke::Said(String::new()))?;
+    into.write_all(&rest).await.map_err(|_| Broke::Session)
 }
 
 /// What the dump holds.
@@ -302,7 +321,13 @@ async fn list(job: &Job) -> Result<String, String> {
     let said = listen(&mut child);
     let (Some(into), Some(mut from)) = (child.stdin.take(), child.stdout.take()) else { return Err(unusable()) };
     let mut list = String::new();
-    let (fed, read) = tokio::join!(feed_until_closed(data, into), from.read_to_string(&mut list));
+    // It needs the beginning alone, and ends when it has it.
+    let mut feed = std::pin::pin!(feed_until_closed(data, into));
+    let (fed, read) = tokio::select! {
+        biased;
+        read = from.read_to_string(&mut list) => (Ok(()), read),
+        fed = &mut feed => (fed, from.read_to_string(&mut list).await),
+    };
     let ended = child.wait().await.map_err(|_| unusable())?;
     fed?;
     if read.is_err() || !ended.success() {

@@ -9,16 +9,37 @@ use std::collections::BTreeMap;
 ///
 /// Everything that users made goes, also what is newer than the dump: a table that came after it may refer to one that is in it, and then
 /// neither could be replaced. What extensions made stays, and so does the schema `savepoint`.
-pub(super) fn opening(schemas: &[String], server: u32) -> String {
+///
+/// `pg_restore` writes COMMIT in places (around large objects, at its end). The guard makes the server refuse every commit that comes
+/// before the mark of this attempt.
+pub(super) fn opening(attempt: &str, schemas: &[String], server: u32) -> String {
     let kept: Vec<String> = schemas.iter().map(|name| literal(name)).collect();
     let kept = if kept.is_empty() { "''".to_owned() } else { kept.join(", ") };
     let watch = if server >= 14 { "SET client_connection_check_interval = '10s';\n" } else { "" };
     format!(
         "SET default_transaction_read_only = off;\nSET TimeZone = 'UTC';\nSET statement_timeout = 0;\n{watch}BEGIN;\n\
-         SET LOCAL lock_timeout = '30s';\nSET LOCAL search_path = '';\nSET LOCAL client_min_messages = error;\n{}",
+         SET LOCAL lock_timeout = '30s';\nSET LOCAL search_path = '';\nSET LOCAL client_min_messages = error;\n{GUARD}\
+         INSERT INTO pg_temp.savepoint_guard VALUES ({});\n{}",
+        literal(attempt),
         EMPTY.replace("/*kept*/", &kept)
     )
 }
+
+const GUARD: &str = r"CREATE SCHEMA IF NOT EXISTS savepoint;
+CREATE TABLE IF NOT EXISTS savepoint.restores (attempt text PRIMARY KEY, sha256 text NOT NULL, backup text NOT NULL,
+  tables bigint NOT NULL, checked text NOT NULL, restored_at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE TEMPORARY TABLE savepoint_guard (attempt text) ON COMMIT DROP;
+CREATE FUNCTION pg_temp.savepoint_guard() RETURNS trigger LANGUAGE plpgsql AS $savepoint$
+BEGIN
+  IF NOT EXISTS (SELECT FROM savepoint.restores r WHERE r.attempt = NEW.attempt) THEN
+    RAISE EXCEPTION 'the restore is not whole: nothing is committed';
+  END IF;
+  RETURN NULL;
+END
+$savepoint$;
+CREATE CONSTRAINT TRIGGER savepoint_guard AFTER INSERT ON pg_temp.savepoint_guard DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION pg_temp.savepoint_guard();
+";
 
 const EMPTY: &str = r"DO $savepoint$
 DECLARE
@@ -92,10 +113,7 @@ pub(super) fn closing(mark: &Mark<'_>) -> String {
     let checked = literal(&names.join(", "));
     let (attempt, sha256, backup) = (literal(mark.attempt), literal(mark.sha256), literal(mark.backup));
     text + &format!(
-        "CREATE SCHEMA IF NOT EXISTS savepoint;\n\
-         CREATE TABLE IF NOT EXISTS savepoint.restores (attempt text PRIMARY KEY, sha256 text NOT NULL, backup text NOT NULL, \
-         tables bigint NOT NULL, checked text NOT NULL, restored_at timestamptz NOT NULL DEFAULT clock_timestamp());\n\
-         INSERT INTO savepoint.restores (attempt, sha256, backup, tables, checked) SELECT {attempt}, {sha256}, {backup}, count(*), {checked} \
+        "INSERT INTO savepoint.restores (attempt, sha256, backup, tables, checked) SELECT {attempt}, {sha256}, {backup}, count(*), {checked} \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
          AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'savepoint');\n\
          COMMIT;\n"
@@ -134,6 +152,15 @@ pub(super) fn literal(text: &str) -> String {
     }
     written.push('\'');
     written
+}
+
+/// The end of what `pg_restore` wrote, without its COMMIT: only remarks may follow that. None: it is not there, and the text is none of ours.
+pub(super) fn without_commit(tail: &[u8]) -> Option<Vec<u8>> {
+    const COMMIT: &[u8] = b"\nCOMMIT;\n";
+    let at = tail.windows(COMMIT.len()).rposition(|window| window == COMMIT)?;
+    let (before, after) = (&tail[..=at], &tail[at + COMMIT.len()..]);
+    let remarks = |line: &[u8]| line.is_empty() || line.starts_with(b"--") || line.starts_with(b"\\unrestrict ");
+    after.split(|byte| *byte == b'\n').all(remarks).then(|| [before, after].concat())
 }
 
 /// Schemas that a dump holds, from its list.
@@ -200,6 +227,15 @@ mod tests {
         );
         assert!(!left.contains("EXTENSION") && !left.contains("2615 2200"), "{left}");
         assert!(wanted(LIST, &There::default()).contains("EXTENSION - pgcrypto"), "what is missing is made");
+    }
+
+    #[test]
+    fn the_last_commit_is_taken_away_and_no_other_text() {
+        let tail = b"ALTER TABLE x;\n\nCOMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n";
+        let left = String::from_utf8(without_commit(tail).unwrap()).unwrap();
+        assert!(!left.contains("COMMIT") && left.starts_with("ALTER") && left.contains("unrestrict abc"), "{left}");
+        assert_eq!(without_commit(b"COPY x FROM stdin;\nCOMMIT;\n\\.\n"), None);
+        assert_eq!(without_commit(b"SELECT 1;\n"), None);
     }
 
     #[test]

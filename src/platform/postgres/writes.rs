@@ -96,8 +96,8 @@ SELECT a.pid, a.backend_start,
             AND (pg_catalog.pg_has_role(current_user, a.usesysid, 'MEMBER')
                  OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'MEMBER')) AS ours_to_end
 FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
-WHERE a.datname = current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
-  AND a.application_name NOT LIKE 'savepoint%'";
+WHERE a.datname = current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NOT NULL
+  AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE 'savepoint%'";
 
 /// Where the pause stands.
 struct Standing {
@@ -156,9 +156,10 @@ async fn end_sessions(link: &Link, span: &str) -> Result<()> {
     }
 }
 
-/// Sessions that were there before writes were paused.
-const BEFORE: &str = "backend_start < paused_at";
-/// Sessions that began while writes were paused.
+/// Sessions that were there before writes were paused. Of another role's sessions the server hides when they began; since such a role may
+/// not connect any more, it was before.
+const BEFORE: &str = "coalesce(backend_start < paused_at, true)";
+/// Sessions that began while writes were paused: no other role's.
 const WITHIN: &str = "backend_start >= paused_at AND backend_start <= resumed_at";
 
 pub(super) async fn pause(link: &Link) -> Result<()> {
