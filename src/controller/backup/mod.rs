@@ -143,6 +143,8 @@ fn locations(status: &DeploymentBackupStatus) -> Vec<&str> {
 }
 
 #[cfg(test)]
+mod full_tests;
+#[cfg(test)]
 mod resume_tests;
 #[cfg(test)]
 mod tests;

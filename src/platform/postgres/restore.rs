@@ -243,7 +243,6 @@ async fn carry(
     let mut into_session = session.stdin.take().ok_or_else(missing)?;
     let opening = script::opening(&job.attempt, &script::schemas(list), job.server);
     into_session.write_all(opening.as_bytes()).await.map_err(|_| Broke::Session)?;
-    crate::failpoint::reach("restore-begun");
     tokio::try_join!(feed(data, into_restore, read), translate(from_restore, &mut into_session, job.server))?;
     let ended = restoring.wait().await.map_err(|_| missing())?;
     if !ended.success() {
@@ -256,7 +255,6 @@ async fn carry(
         queries: &job.queries,
         expected: &job.data.integrity,
     };
-    crate::failpoint::reach("restore-before-commit");
     into_session.write_all(script::closing(&mark).as_bytes()).await.map_err(|_| Broke::Session)?;
     into_session.shutdown().await.map_err(|_| Broke::Session)
 }
@@ -322,15 +320,19 @@ async fn list(job: &Job) -> Result<String, String> {
     let (Some(into), Some(mut from)) = (child.stdin.take(), child.stdout.take()) else { return Err(unusable()) };
     let mut list = String::new();
     // It needs the beginning alone, and ends when it has it.
-    let mut feed = std::pin::pin!(feed_until_closed(data, into));
-    let (fed, read) = tokio::select! {
-        biased;
-        read = from.read_to_string(&mut list) => (Ok(()), read),
-        fed = &mut feed => (fed, from.read_to_string(&mut list).await),
+    let (fed, read) = {
+        let mut feed = std::pin::pin!(feed_until_closed(data, into));
+        let mut read = std::pin::pin!(from.read_to_string(&mut list));
+        tokio::select! {
+            biased;
+            read = &mut read => (Ok(()), read),
+            // The very same reading goes on: another one would begin where this one is.
+            fed = &mut feed => (fed, read.await),
+        }
     };
     let ended = child.wait().await.map_err(|_| unusable())?;
     fed?;
-    if read.is_err() || !ended.success() {
+    if read.is_err() || !ended.success() || !list.starts_with(";\n; Archive created at") {
         return Err(format!("pg_restore: {}", judged(&said.await.unwrap_or_default(), job.address.secret()).1));
     }
     Ok(list)
