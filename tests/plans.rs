@@ -3,8 +3,8 @@
 //! `UPDATE_PLANS=1 cargo test --test plans` writes what is printed now; read the difference before you commit it.
 
 use savepoint::api::*;
-use savepoint::decide::facts::{Capabilities, Deploy, Observation, Variable, Variables};
-use savepoint::decide::plan::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, build};
+use savepoint::decide::facts::{Capabilities, DatabaseFacts, Deploy, Observation, Variable, Variables};
+use savepoint::decide::plan::{Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, aspects, build};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -26,7 +26,11 @@ struct Case {
 struct Now {
     role: Role,
     platform: PlatformName,
-    /// Newest first: `id commit`; the first is live.
+    /// Absent: of its own.
+    #[serde(default)]
+    resource: Option<String>,
+    /// Newest first: `id commit created`; the first is live.
+    #[serde(default)]
     deploys: Vec<String>,
     #[serde(default)]
     depends_on: Vec<String>,
@@ -37,16 +41,32 @@ struct Now {
     variables: BTreeMap<String, String>,
     #[serde(default)]
     rollback: BranchRollback,
+    /// Feature flags: `off`, `on`, or `on 50`.
+    #[serde(default)]
+    flags: BTreeMap<String, String>,
+    /// Version of the server, and newest migration.
+    #[serde(default)]
+    database: Option<(String, String)>,
+    /// Name to value.
+    #[serde(default)]
+    failover: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    hooks: Vec<HookSpec>,
 }
 
 /// A verified backup.
 #[derive(Deserialize)]
 struct Held {
     name: String,
+    #[serde(default)]
+    healthy: bool,
+    #[serde(default)]
+    finished: Option<String>,
     components: BTreeMap<String, HeldComponent>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HeldComponent {
     #[serde(default)]
     deploy: Option<String>,
@@ -54,6 +74,13 @@ struct HeldComponent {
     commit: Option<String>,
     #[serde(default)]
     variables: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    flags: BTreeMap<String, String>,
+    /// Version of the server that was dumped, and newest migration.
+    #[serde(default)]
+    data: Option<(String, String)>,
+    #[serde(default)]
+    schema_version: Option<String>,
 }
 
 fn variables(values: &BTreeMap<String, String>) -> Variables {
@@ -64,15 +91,35 @@ fn variables(values: &BTreeMap<String, String>) -> Variables {
     values.iter().map(|(name, value)| (name.clone(), variable(value))).collect()
 }
 
-fn component(name: &str, now: &Now) -> ComponentFacts {
+fn flag(text: &str) -> FlagState {
+    let (state, percentage) = text.split_once(' ').map_or((text, None), |(state, share)| (state, share.parse().ok()));
+    FlagState { enabled: state == "on", percentage }
+}
+
+fn flags(all: &BTreeMap<String, String>) -> BTreeMap<String, FlagState> {
+    all.iter().map(|(name, text)| (name.clone(), flag(text))).collect()
+}
+
+/// The component as the target's spec has it.
+fn spec(name: &str, now: &Now) -> Component {
+    let component = serde_json::json!({"name": name, "role": now.role, "dependsOn": now.depends_on});
+    let mut component: Component = serde_json::from_value(component).unwrap();
+    component.failover =
+        now.failover.clone().map(|environment| FailoverSpec { environment: Some(environment), redeploy: true });
+    component
+}
+
+fn component(name: &str, now: &Now, request: &RollbackRequest, target: &DeploymentTarget) -> ComponentFacts {
     let deploys: Vec<Deploy> = now
         .deploys
         .iter()
         .map(|line| {
-            let (id, commit) = line.split_once(' ').unwrap_or((line, line));
+            let mut parts = line.split(' ');
+            let id = parts.next().unwrap();
             Deploy {
                 id: id.into(),
-                commit: Some(commit.into()),
+                commit: Some(parts.next().unwrap_or(id).into()),
+                created: parts.next().map(str::to_owned),
                 state: "live".into(),
                 can_return: true,
                 ..Deploy::default()
@@ -80,26 +127,35 @@ fn component(name: &str, now: &Now) -> ComponentFacts {
         })
         .collect();
     let source = now.platform == PlatformName::Github;
+    let hosts_code = matches!(now.platform, PlatformName::Render | PlatformName::Netlify);
+    let capabilities = Capabilities {
+        environment: hosts_code,
+        roll_back: hosts_code,
+        redeploy: now.platform == PlatformName::Render,
+        freeze: hosts_code,
+        move_branch: source,
+        flags: now.platform == PlatformName::FeatureFlags,
+        data: now.platform == PlatformName::Postgres,
+    };
     ComponentFacts {
         name: name.into(),
         role: now.role,
         platform: now.platform,
         depends_on: now.depends_on.clone(),
-        capabilities: Capabilities {
-            environment: !source,
-            roll_back: !source,
-            redeploy: now.platform == PlatformName::Render,
-            freeze: !source,
-            move_branch: source,
-            ..Capabilities::default()
-        },
+        capabilities,
         observation: Observation {
-            resource: format!("{name}-id"),
+            resource: now.resource.clone().unwrap_or_else(|| format!("{name}-id")),
             current: deploys.first().cloned(),
             newest: deploys.first().map(|deploy| deploy.id.clone()),
             deploys,
             settings: now.settings.clone(),
-            ..Observation::default()
+            flags: flags(&now.flags),
+            database: now.database.clone().map(|(server_version, at)| DatabaseFacts {
+                server_version,
+                schema_version: Some(at),
+                ..DatabaseFacts::default()
+            }),
+            link: None,
         },
         variables: variables(&now.variables),
         branch: source.then(|| GithubSpec {
@@ -109,6 +165,27 @@ fn component(name: &str, now: &Now) -> ComponentFacts {
             rollback: now.rollback,
             ref_prefix: "refs/savepoint".into(),
         }),
+        aspects: match request.spec.components.as_ref().is_none_or(|named| named.iter().any(|one| one == name)) {
+            true => aspects(request, target, &spec(name, now), capabilities),
+            false => Aspects::default(), // only looked at
+        },
+        failover: now.failover.clone(),
+        failover_redeploys: now.failover.is_some(),
+        hooks: now.hooks.clone(),
+    }
+}
+
+fn dump(server_version: &str, at: &str) -> CapturedData {
+    CapturedData {
+        location: "shop/backup/dump.age".into(),
+        size_bytes: 50_000_000,
+        sha256: "d".repeat(64),
+        format: "age+pg_dump-custom".into(),
+        server_version: server_version.into(),
+        schema_version: Some(at.into()),
+        roles: vec![],
+        extensions: vec![],
+        integrity: BTreeMap::new(),
     }
 }
 
@@ -119,12 +196,16 @@ fn backup(held: &Held) -> BackupFacts {
             deploy: held.deploy.clone(),
             commit: held.commit.clone(),
             variables: held.variables.as_ref().map(variables),
+            flags: flags(&held.flags),
+            data: held.data.as_ref().map(|(version, at)| dump(version, at)),
+            schema_version: held.schema_version.clone().or_else(|| held.data.clone().map(|(_, at)| at)),
         };
         (name.clone(), facts)
     };
     BackupFacts {
         pinned: PinnedRef { name: held.name.clone(), uid: format!("{}-uid", held.name) },
-        finished: None,
+        finished: held.finished.as_ref().map(|text| text.parse().unwrap()),
+        healthy: held.healthy,
         components: held.components.iter().map(component).collect(),
     }
 }
@@ -134,15 +215,16 @@ fn printed(text: &str) -> String {
     let mut request = RollbackRequest::new("back", serde_json::from_value(case.request).unwrap());
     request.metadata.uid = Some("request-uid".into());
     request.metadata.creation_timestamp = serde_json::from_str("\"2026-11-20T14:05:00Z\"").unwrap();
-    let spec = case.target.unwrap_or_else(|| serde_json::json!({"components": []}));
-    let mut target = DeploymentTarget::new("pam", serde_json::from_value(spec).unwrap());
+    let policies = case.target.unwrap_or_else(|| serde_json::json!({"components": []}));
+    let mut target = DeploymentTarget::new("pam", serde_json::from_value(policies).unwrap());
     target.metadata.uid = Some("target-uid".into());
+    target.spec.components = case.components.iter().map(|(name, now)| spec(name, now)).collect();
     let digest_names =
         |entries: &BTreeMap<String, String>| savepoint::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes());
     let facts = PlanFacts {
         request: &request,
         target: &target,
-        components: case.components.iter().map(|(name, now)| component(name, now)).collect(),
+        components: case.components.iter().map(|(name, now)| component(name, now, &request, &target)).collect(),
         backups: case.backups.iter().map(backup).collect(),
         digest_names: &digest_names,
     };
@@ -153,11 +235,27 @@ fn printed(text: &str) -> String {
 }
 
 fn print(plan: &Plan) -> String {
-    let mut text = format!("back to {}; destructive: {}\n", plan.to, plan.destructive);
+    let mut text =
+        format!("back to {}; destructive: {}; about {} s\n", plan.to, plan.destructive, plan.expected_seconds);
+    if let Some(because) = &plan.because {
+        let _ = writeln!(text, "because: {because}");
+    }
+    for why in &plan.confirm_because {
+        let _ = writeln!(text, "needs a yes: {why}");
+    }
+    for what in &plan.irreversible {
+        let _ = writeln!(text, "cannot be undone: {what}");
+    }
     for step in &plan.steps {
         if plan.safety_backup_before.as_ref() == Some(&step.key) {
-            text.push_str("-- safety backup --\n");
+            let _ = writeln!(text, "-- safety backup, {:?} --", plan.safety_tier);
         }
+        print_step(&mut text, step);
+    }
+    if !plan.undo.is_empty() {
+        text.push_str("-- if it fails --\n");
+    }
+    for step in &plan.undo {
         print_step(&mut text, step);
     }
     for left in &plan.not_restored {
@@ -177,6 +275,10 @@ fn print_step(text: &mut String, step: &PlannedStep) {
     let mark = if step.destructive { " DESTRUCTIVE" } else { "" };
     let _ = writeln!(text, "{} [{:?}]{mark} {} on {}", step.key, step.class, step.action, step.platform);
     let _ = writeln!(text, "    from {}\n    to   {}\n    undo {}", step.from, step.to, step.undo);
+    if !step.after.is_empty() {
+        let pause = if step.pause_seconds > 0 { format!(", {} s later", step.pause_seconds) } else { String::new() };
+        let _ = writeln!(text, "    after {}{pause}", step.after.join(", "));
+    }
 }
 
 #[test]
@@ -185,7 +287,7 @@ fn plans_are_as_committed() {
     let mut cases: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     cases.sort();
-    assert!(cases.len() >= 6, "{} cases", cases.len());
+    assert!(cases.len() >= 24, "{} cases", cases.len());
     for case in cases {
         let now = printed(&std::fs::read_to_string(&case).unwrap());
         let golden = case.with_extension("plan");

@@ -25,7 +25,6 @@ const fn value(kind: &'static str, path: &'static str, value: &'static str) -> U
 
 const TARGET: &str = "DeploymentTarget";
 const BACKUP: &str = "DeploymentBackup";
-const REQUEST: &str = "RollbackRequest";
 const POLICY: &str = "HealthPolicy";
 const STORE: &str = "BackupStore";
 
@@ -38,32 +37,10 @@ pub const NOT_YET_SUPPORTED: &[Unsupported] = &[
     field(TARGET, "spec.components[].featureFlags"),
     field(TARGET, "spec.components[].http"),
     field(TARGET, "spec.components[].environment.valuesFrom"),
-    field(TARGET, "spec.components[].failover"),
-    field(TARGET, "spec.components[].hooks"),
     field(TARGET, "spec.backup.schedules"),
     field(TARGET, "spec.backup.retention"),
-    field(TARGET, "spec.rollback.matrix"),
-    value(TARGET, "spec.rollback.verification.onFailure", "Undo"),
     field(TARGET, "spec.notifications"),
     field(BACKUP, "spec.ttl"),
-    value(REQUEST, "spec.strategy", "Auto"),
-    value(REQUEST, "spec.strategy", "FeatureFlags"),
-    value(REQUEST, "spec.strategy", "Gradual"),
-    value(REQUEST, "spec.strategy", "Database"),
-    value(REQUEST, "spec.strategy", "Failover"),
-    value(REQUEST, "spec.strategy", "Failback"),
-    field(REQUEST, "spec.issue"),
-    field(REQUEST, "spec.gradual"),
-    field(REQUEST, "spec.to.lastHealthy"),
-    field(REQUEST, "spec.to.deploys"),
-    field(REQUEST, "spec.to.time"),
-    field(REQUEST, "spec.to.undoOf"),
-    value(REQUEST, "spec.safetyBackup", "SkipData"),
-    value(REQUEST, "spec.safetyBackup", "Skip"),
-    value(REQUEST, "spec.verification.onFailure", "Undo"),
-    value(REQUEST, "spec.onStepFailure", "Undo"),
-    value(REQUEST, "spec.onStepFailure", "Continue"),
-    field(REQUEST, "spec.ttl"),
     field(POLICY, "spec.checks[].compare"),
     field(POLICY, "spec.checks[].cors"),
     field(POLICY, "spec.checks[].websocket"),
@@ -80,17 +57,7 @@ pub const NOT_YET_SUPPORTED: &[Unsupported] = &[
     field(POLICY, "spec.rules[].expression"),
     field(POLICY, "spec.rules[].maxPerDay"),
     field(POLICY, "spec.rules[].onlyWithin"),
-    value(POLICY, "spec.rules[].action.rollback.strategy", "Auto"),
-    value(POLICY, "spec.rules[].action.rollback.strategy", "FeatureFlags"),
     value(POLICY, "spec.rules[].action.rollback.strategy", "Gradual"),
-    value(POLICY, "spec.rules[].action.rollback.strategy", "Database"),
-    value(POLICY, "spec.rules[].action.rollback.strategy", "Failover"),
-    value(POLICY, "spec.rules[].action.rollback.strategy", "Failback"),
-    field(POLICY, "spec.rules[].action.rollback.issue"),
-    field(POLICY, "spec.rules[].action.rollback.to.lastHealthy"),
-    field(POLICY, "spec.rules[].action.rollback.to.deploys"),
-    field(POLICY, "spec.rules[].action.rollback.to.time"),
-    field(POLICY, "spec.rules[].action.rollback.to.undoOf"),
     field(POLICY, "spec.escalation"),
     field(STORE, "spec.credentialsRef"),
 ];
@@ -137,11 +104,10 @@ mod tests {
 
     #[test]
     fn names_the_field_and_the_value() {
-        let object = json!({"spec": {"components": [{"render": {}}, {"vercel": {}}], "rollback": {"verification": {"onFailure": "Undo"}}}});
-        assert_eq!(
-            unsupported_fields("DeploymentTarget", &object),
-            ["spec.components[1].vercel", "spec.rollback.verification.onFailure: Undo"]
-        );
+        let object = json!({"spec": {"components": [{"render": {}}, {"vercel": {}}]}});
+        assert_eq!(unsupported_fields("DeploymentTarget", &object), ["spec.components[1].vercel"]);
+        let gradual = json!({"spec": {"rules": [{"action": {"rollback": {"strategy": "Gradual"}}}]}});
+        assert_eq!(unsupported_fields("HealthPolicy", &gradual), ["spec.rules[0].action.rollback.strategy: Gradual"]);
         assert_eq!(unsupported_fields("RollbackRequest", &json!({"spec": {"strategy": "Code"}})), Vec::<String>::new());
     }
 }

@@ -61,6 +61,11 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
     pub release: Vec<PlannedStep>,
+    /// The steps that would bring back what is there now, should a step or the verification fail. Only with `onStepFailure: Undo` or
+    /// `onFailure: Undo`; an id that a step makes is filled in when the undo begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
+    pub undo: Vec<PlannedStep>,
 }
 
 /// One step of a plan.

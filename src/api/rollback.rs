@@ -47,7 +47,9 @@ pub struct RollbackRequestSpec {
     /// Where to go back to: exactly one of its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<RollbackTo>,
-    /// What goes back. `Code`: deploys and branch. `Environment`: variables. `Full`: both.
+    /// What goes back. `Code`: deploys and branch. `Environment`: variables. `Database`: data. `FeatureFlags`: flags, all off where `to` is
+    /// absent. `Gradual`: percentages of flags, step by step. `Full`: all of these. `Auto`: what `issue` asks for. `Failover`: the variables of
+    /// each component's `failover`; `Failback` takes them back.
     pub strategy: Strategy,
     /// What is wrong, for strategy `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,12 +142,19 @@ pub enum Strategy {
     Environment,
     /// Data.
     Database,
-    /// Environment, code and branch.
+    /// Flags, data, environment, code and branch.
     Full,
     /// To the failover settings.
     Failover,
     /// Back from the failover settings.
     Failback,
+}
+
+impl Strategy {
+    /// Whether a request with this strategy must say where to go back to.
+    pub const fn needs_to(self) -> bool {
+        !matches!(self, Self::FeatureFlags | Self::Failover | Self::Failback)
+    }
 }
 
 /// What is wrong.
@@ -275,6 +284,9 @@ pub struct RollbackRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
     pub steps: Vec<StepRecord>,
+    /// What is being undone, and why. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoRun>,
     /// A question that only a person can answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
@@ -334,6 +346,21 @@ fn is_false(value: &bool) -> bool {
 
 fn is_zero(value: &i64) -> bool {
     *value == 0
+}
+
+/// A run that goes back to where it began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoRun {
+    /// What went wrong, in words.
+    pub because: String,
+    /// The undo steps, frozen when the undo began; their log is in `status.steps`.
+    #[schemars(length(max = 256))]
+    pub steps: Vec<PlannedStep>,
+    /// What cannot be undone, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub left: Vec<String>,
 }
 
 /// How a run ended.

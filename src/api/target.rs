@@ -196,6 +196,10 @@ pub struct HookSpec {
     /// What a failure means: `Stop` (default) or `Continue`.
     #[serde(default)]
     pub on_error: HookError,
+    /// `true`: the call may be sent twice without harm, such as a cache purge. Default `false`: it is sent once, and where nobody knows
+    /// whether it arrived a person is asked.
+    #[serde(default)]
+    pub repeatable: bool,
     /// Longest time for the call. Default `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
@@ -236,151 +240,6 @@ pub struct HookRequest {
     pub headers_from: Option<LocalRef>,
 }
 
-/// How a target is backed up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupPolicy {
-    /// Age of the newest good backup beyond which `BackupFresh` turns False: the deploy gate. Absent: any age is fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_age: Option<DurationText>,
-    /// Store that payloads go to. Absent: the operator's default store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store_ref: Option<LocalRef>,
-    /// When backups are made by themselves. Absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub schedules: Option<Vec<ScheduleSpec>>,
-    /// Which backups are kept. Absent: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retention: Option<RetentionSpec>,
-}
-
-/// When a backup is made by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ScheduleSpec {
-    /// Name of the schedule, unique in the list.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// Five fields: minute, hour, day of month, month, day of week. No seconds, no `@daily`.
-    #[schemars(length(max = 100), regex(pattern = r"^(\S+ ){4}\S+$"))]
-    pub cron: String,
-    /// Time zone of the fields, an IANA name. Default `UTC`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub time_zone: Option<String>,
-    /// What is captured.
-    pub tier: Tier,
-    /// `true`: no new backup while nothing has changed since the last good one. Default `false`.
-    #[serde(default)]
-    pub only_if_changed: bool,
-}
-
-/// Which backups are kept. One that any rule keeps is kept; `maxAge` then removes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RetentionSpec {
-    /// Rule for quick backups.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quick: Option<KeepSpec>,
-    /// Rule for full backups.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full: Option<KeepSpec>,
-    /// Age beyond which a backup goes. Absent: none goes by age.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_age: Option<DurationText>,
-    /// How many hourly backups are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub hourly: Option<i32>,
-    /// How many daily backups are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub daily: Option<i32>,
-}
-
-/// How many backups are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeepSpec {
-    /// The newest so many are kept.
-    #[schemars(range(min = 1, max = 1000))]
-    pub keep_last: i32,
-}
-
-/// How a target is rolled back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RollbackPolicy {
-    /// Which plans wait for a person. `Destructive` (default): those that delete a variable, move a branch by force or restore data.
-    /// `Always`: every plan. `Never`: none but those that restore data.
-    #[serde(default)]
-    pub confirmation: Confirm,
-    /// How long automatic deploys stay off. `UntilReleased` (default): until `spec.release` of the request. `DuringRollback`: until it
-    /// ends. `None`: they are not touched, and the next push may undo the rollback.
-    #[serde(default)]
-    pub freeze: Freeze,
-    /// What must hold after the last step. Absent: every step read back once more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verification: Option<Verification>,
-    /// Rows that replace the default decision matrix of strategy `Auto`, by issue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matrix: Option<Reserved>,
-}
-
-/// Which plans wait for a person.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Confirm {
-    /// Every plan.
-    Always,
-    /// Plans that destroy something.
-    #[default]
-    Destructive,
-    /// None, but those that restore data.
-    Never,
-}
-
-/// How long automatic deploys stay off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Freeze {
-    /// Until somebody sets `spec.release`.
-    #[default]
-    UntilReleased,
-    /// Until the rollback ends.
-    DuringRollback,
-    /// Not at all.
-    None,
-}
-
-/// What must hold after the last step.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Verification {
-    /// How long everything must hold without a break. Absent: it is read once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable_for: Option<DurationText>,
-    /// When verification gives up. Default `30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<DurationText>,
-    /// Health policies that must say `Healthy`. Absent: none is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 8))]
-    pub health_policy_refs: Option<Vec<LocalRef>>,
-    /// What a failure means. `Report` (default): the request fails and says so. `Undo`: it goes back.
-    #[serde(default)]
-    pub on_failure: OnFailure,
-}
-
-/// What a failed verification means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnFailure {
-    /// The request fails and says so.
-    #[default]
-    Report,
-    /// The request goes back to where it began.
-    Undo,
-}
-
 /// What is true of a target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -405,6 +264,9 @@ pub struct DeploymentTargetStatus {
     /// The hold on automatic deploys. Absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeStatus>,
+    /// The failover that is in force. Absent: none is. `Failback` takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<FailoverStatus>,
     /// Deploys that a rollback left. They are never chosen as a place to go back to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
@@ -494,11 +356,25 @@ pub struct LastBackup {
 pub struct FreezeStatus {
     /// Since when.
     pub since: Time,
-    /// Requests that hold it. The settings go back with the last.
+    /// Requests that hold it. The settings of a component go back with the last that holds the component.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
-    pub holders: Vec<PinnedRef>,
+    pub holders: Vec<FreezeHolder>,
     /// What the settings were before the first holder.
     pub settings: Vec<FrozenSetting>,
+}
+
+/// A request that holds automatic deploys of some components.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FreezeHolder {
+    /// Name of the RollbackRequest.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Components that it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub components: Vec<String>,
 }
 
 /// One setting before it was frozen.
@@ -511,6 +387,18 @@ pub struct FrozenSetting {
     pub name: String,
     /// Value before.
     pub prior: String,
+}
+
+/// A failover that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverStatus {
+    /// Since when.
+    pub since: Time,
+    /// Request that made it.
+    pub request: PinnedRef,
+    /// Backup of what was there before: `Failback` takes the values from it.
+    pub backup: PinnedRef,
 }
 
 /// A deploy that a rollback left.

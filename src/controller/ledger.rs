@@ -51,14 +51,48 @@ impl<'a, K: Run> StepLedger<'a, K> {
         self.object.into_inner()
     }
 
-    /// Writes what happened. A conflict means that somebody else wrote: the next reconcile looks again.
+    /// Writes what happened. Where somebody else wrote meanwhile (an annotation, a cancel), the object is read again and the outcome put
+    /// into it, as long as our own intent still stands there: a known outcome must not become an unknown one.
     pub async fn record(&self, event: StepEvent) -> Result<(), Failure> {
         let mut object = self.object.lock().await;
-        let mut status = object.status_ref().cloned().unwrap_or_default();
-        log_event::<K>(&mut status, &self.key, event)?;
-        *object =
-            replace_status(&self.context.client, &*object, status).await.map_err(Failure::kube("record a step"))?;
-        Ok(())
+        let ours = self.intent_in(&object);
+        for _ in 0..RECORD_TRIES {
+            let mut status = object.status_ref().cloned().unwrap_or_default();
+            log_event::<K>(&mut status, &self.key, event.clone())?;
+            match replace_status(&self.context.client, &*object, status).await.map_err(Failure::kube("record a step")) {
+                Ok(stored) => {
+                    *object = stored;
+                    return Ok(());
+                }
+                Err(Failure::Conflict) => {}
+                Err(failure) => return Err(failure),
+            }
+            let found = self.read_again(&object).await.map_err(Failure::kube("record a step"))?;
+            let state = |object: &K| self.record_in(object).map(|record| record.state);
+            if found.uid() != object.uid() || ours.is_none() || self.intent_in(&found) != ours {
+                return Err(Failure::Conflict);
+            }
+            if state(&found) != state(&object) {
+                *object = found; // our own write, whose answer was lost
+                return Ok(());
+            }
+            *object = found;
+        }
+        Err(Failure::Conflict)
+    }
+
+    fn record_in(&self, object: &K) -> Option<StepRecord> {
+        let mut status = object.status_ref()?.clone();
+        K::steps(&mut status).iter().find(|record| record.key == self.key).cloned()
+    }
+
+    fn intent_in(&self, object: &K) -> Option<Intent> {
+        self.record_in(object)?.intent
+    }
+
+    async fn read_again(&self, object: &K) -> Result<K, kube::Error> {
+        let namespace = object.namespace().unwrap_or_default();
+        Api::<K>::namespaced(self.context.client.clone(), &namespace).get(&object.name_any()).await
     }
 
     /// Attempt that a new intent of this step would be.
@@ -96,15 +130,9 @@ impl<K: Run> Ledger for StepLedger<'_, K> {
                 }
                 Err(error) => {
                     // The write may have been ours with its answer lost: our own intent there means that it was.
-                    let api =
-                        Api::<K>::namespaced(self.context.client.clone(), &object.namespace().unwrap_or_default());
-                    let read = api.get(&object.name_any()).await;
+                    let read = self.read_again(&object).await;
                     let found = read.map_err(|error| CommitError::Unavailable(error.to_string()))?;
-                    let mut status = found.status_ref().cloned().unwrap_or_default();
-                    let ours = K::steps(&mut status)
-                        .iter()
-                        .any(|record| record.key == self.key && record.intent.as_ref() == Some(intent));
-                    if ours && found.uid() == object.uid() {
+                    if self.intent_in(&found).as_ref() == Some(intent) && found.uid() == object.uid() {
                         *object = found;
                         return Ok(());
                     }
@@ -137,6 +165,9 @@ const fn passes(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::CredentialsRejected)
 }
 
+/// How often an outcome is written against a newer object before the next reconcile takes over.
+const RECORD_TRIES: usize = 3;
+
 /// What a call came to, for a reason that passes: not before so long is it sent again.
 const NOT_SENT_PAUSE: Duration = Duration::from_secs(5);
 
@@ -165,6 +196,11 @@ where
     let committed = match crate::platform::intent::commit(&ledger, intent).await {
         Ok(committed) => committed,
         Err(CommitError::Conflict) => return Err(Failure::Conflict),
+        Err(CommitError::TooLate) => {
+            // The intent stands, and it is certain that nothing was sent under it.
+            ledger.record(StepEvent::NotSent { message: CommitError::TooLate.to_string() }).await?;
+            return Err(Failure::Unavailable(CommitError::TooLate.to_string()));
+        }
         Err(error) => return Err(Failure::Unavailable(error.to_string())),
     };
     crate::failpoint::reach("after-intent");

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Longest time until an object is looked at again: heals whatever a watch has missed.
 const RESYNC: Duration = Duration::from_secs(600);
+/// Soonest time: what a reconcile wrote is given the chance to show in the watch.
+const SOONEST: Duration = Duration::from_millis(5);
 /// Reconciles of one kind at once.
 const CONCURRENCY: u16 = 16;
 /// Longest time for one reconcile.
@@ -135,7 +137,7 @@ where
         streaks.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
     Ok(Action::requeue(match outcome {
-        Outcome::After(wait) => wait.clamp(Duration::from_millis(200), RESYNC),
+        Outcome::After(wait) => wait.clamp(SOONEST, RESYNC),
         Outcome::AwaitChange => RESYNC,
     }))
 }

@@ -11,38 +11,52 @@ pub const FORMAT: &str = "age+pg_dump-custom";
 /// # Errors
 /// What is in the way, and what to change.
 pub fn restorable(data: &CapturedData, database: &DatabaseFacts) -> Result<(), (Reason, String)> {
-    let refuse = |text: String| Err((Reason::CapabilityMissing, text));
+    let refuse = |reason: Reason, text: String| Err((reason, text));
     if data.format != FORMAT {
-        return refuse(format!("the dump has the format {}, this release restores {FORMAT}", data.format));
+        return refuse(
+            Reason::CapabilityMissing,
+            format!("the dump has the format {}, this release restores {FORMAT}", data.format),
+        );
     }
     let (dumped, there) = (major(&data.server_version), major(&database.server_version));
     match (dumped, there) {
         (Some(dumped), Some(there)) if dumped <= there => {}
         (Some(dumped), Some(there)) => {
-            return refuse(format!(
-                "the dump is of PostgreSQL {dumped}, the database runs {there}: upgrade it to {dumped}, or name one of {dumped} in \
+            return refuse(
+                Reason::DumpOfNewerServer,
+                format!(
+                    "the dump is of PostgreSQL {dumped}, the database runs {there}: upgrade it to {dumped}, or name one of {dumped} in \
                  postgres.restoreRef"
-            ));
+                ),
+            );
         }
-        _ => return refuse("the version of the dump or of the database is not known".into()),
+        _ => {
+            return refuse(Reason::CapabilityMissing, "the version of the dump or of the database is not known".into());
+        }
     }
     let missing: Vec<&str> =
         data.roles.iter().filter(|role| !database.roles.contains(*role)).map(String::as_str).collect();
     if !missing.is_empty() {
         let create: Vec<String> = missing.iter().map(|role| format!("CREATE ROLE {}", quoted(role))).collect();
-        return refuse(format!(
-            "roles that the dump names are missing in the database: {}; make them: {}",
-            missing.join(", "),
-            create.join("; ")
-        ));
+        return refuse(
+            Reason::RolesMissing,
+            format!(
+                "roles that the dump names are missing in the database: {}; make them: {}",
+                missing.join(", "),
+                create.join("; ")
+            ),
+        );
     }
     let names = data.extensions.iter().map(|entry| entry.split(' ').next().unwrap_or_default());
     let missing: Vec<&str> = names.filter(|name| !database.extensions.contains(*name)).collect();
     if !missing.is_empty() {
-        return refuse(format!(
-            "extensions that the dump needs are not installed on the server: {}; install their packages there",
-            missing.join(", ")
-        ));
+        return refuse(
+            Reason::ExtensionsMissing,
+            format!(
+                "extensions that the dump needs are not installed on the server: {}; install their packages there",
+                missing.join(", ")
+            ),
+        );
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Which settings hold automatic deploys, per platform, and what they go back to.
 
-use crate::api::{DeploymentTarget, PlatformName, SettingChange};
+use crate::api::*;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeMap;
 
 /// Settings that stop automatic deploys, with the value that does.
@@ -71,4 +72,45 @@ pub fn thaw_held(target: &DeploymentTarget, component: &str, now: &BTreeMap<Stri
             (change.from != change.to).then_some(change)
         })
         .collect()
+}
+
+/// The hold with this request among its holders, and the settings as they were before the first of them is changed.
+pub fn hold(target: &DeploymentTarget, request: &RollbackRequest, plan: &Plan, now: Time) -> FreezeStatus {
+    let old = target.status.as_ref().and_then(|status| status.freeze.clone());
+    let mut freeze = old.unwrap_or(FreezeStatus { since: now, holders: Vec::new(), settings: Vec::new() });
+    let (name, uid) =
+        (request.metadata.name.clone().unwrap_or_default(), request.metadata.uid.clone().unwrap_or_default());
+    let mut components: Vec<String> = plan.release.iter().map(|step| step.component.clone()).collect();
+    components.sort();
+    components.dedup();
+    freeze.holders.retain(|holder| holder.uid != uid);
+    freeze.holders.push(FreezeHolder { name, uid, components });
+    for step in &plan.release {
+        let Change::SetSettings { settings } = &step.change else { continue };
+        for setting in settings {
+            // The first prior value of a setting is the one that counts.
+            let known = freeze.settings.iter().any(|s| s.component == step.component && s.name == setting.name);
+            if !known {
+                let (component, name) = (step.component.clone(), setting.name.clone());
+                freeze.settings.push(FrozenSetting { component, name, prior: setting.to.clone() });
+            }
+        }
+    }
+    freeze
+}
+
+/// The hold without this request. `restored`: components whose settings are as they were. `None`: nothing is held any more.
+pub fn let_go(freeze: &FreezeStatus, uid: &str, restored: &[String]) -> Option<FreezeStatus> {
+    let mut left = freeze.clone();
+    left.holders.retain(|holder| holder.uid != uid);
+    left.settings.retain(|setting| !restored.contains(&setting.component));
+    (!left.holders.is_empty() || !left.settings.is_empty()).then_some(left)
+}
+
+/// Components whose hold ends with this request, because nobody else holds them.
+pub fn held_alone(freeze: &FreezeStatus, uid: &str) -> Vec<String> {
+    let own = freeze.holders.iter().filter(|holder| holder.uid == uid).flat_map(|holder| &holder.components);
+    let others: Vec<&String> =
+        freeze.holders.iter().filter(|holder| holder.uid != uid).flat_map(|holder| &holder.components).collect();
+    own.filter(|component| !others.contains(component)).cloned().collect()
 }

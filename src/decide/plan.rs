@@ -1,8 +1,16 @@
 //! The plan: from what is and what shall be to ordered steps that leave no choice to their execution.
 
+mod aspects;
 mod environment;
+mod gates;
+mod layout;
 mod resolve;
 mod steps;
+mod undo;
+
+pub use aspects::{Aspects, Failing, Flags, Want, aspects, row};
+pub use gates::circle;
+pub use undo::{UndoFacts, undo, verification};
 
 use crate::api::*;
 use crate::decide::facts::{Capabilities, Observation, Variables};
@@ -28,6 +36,21 @@ pub struct ComponentFacts {
     pub variables: Variables,
     /// The branch, if it is one.
     pub branch: Option<GithubSpec>,
+    /// What of it the request concerns. Nothing: it is only looked at.
+    pub aspects: Aspects,
+    /// Variables of its failover, with the keyed digests of their values. `None`: it has none.
+    pub failover: Option<BTreeMap<String, String>>,
+    /// Whether a failover of it is followed by a deploy.
+    pub failover_redeploys: bool,
+    /// Calls made around a rollback.
+    pub hooks: Vec<HookSpec>,
+}
+
+impl ComponentFacts {
+    /// Whether a deploy tells what it goes back to.
+    fn has_deploys(&self) -> bool {
+        self.capabilities.roll_back && (self.aspects.code || self.aspects.environment != Want::No)
+    }
 }
 
 /// One component as a backup holds it.
@@ -41,6 +64,12 @@ pub struct BackupComponentFacts {
     pub commit: Option<String>,
     /// Its variables. `None`: the payload was not opened.
     pub variables: Option<Variables>,
+    /// Its feature flags.
+    pub flags: BTreeMap<String, FlagState>,
+    /// The dump of its data.
+    pub data: Option<CapturedData>,
+    /// Newest migration of its database.
+    pub schema_version: Option<String>,
 }
 
 /// A verified backup of this target.
@@ -50,6 +79,8 @@ pub struct BackupFacts {
     pub pinned: PinnedRef,
     /// When it was finished.
     pub finished: Option<Timestamp>,
+    /// Whether a HealthPolicy said then that the target was healthy.
+    pub healthy: bool,
     /// What it holds, by component.
     pub components: BTreeMap<String, BackupComponentFacts>,
 }
@@ -63,12 +94,19 @@ pub struct PlanFacts<'a> {
     pub request: &'a RollbackRequest,
     /// The target, with its uid and status.
     pub target: &'a DeploymentTarget,
-    /// Components as they are now: those that the request concerns.
+    /// Components as they are now: those that the request concerns, and databases that code would go back past.
     pub components: Vec<ComponentFacts>,
-    /// The backup of `to.backupRef`, or all verified backups for `to.previous`, newest first.
+    /// The one backup that `to` names, directly or by a request or a failover; else all verified backups, newest first.
     pub backups: Vec<BackupFacts>,
     /// The keyed digest.
     pub digest_names: DigestNames<'a>,
+}
+
+impl PlanFacts<'_> {
+    /// Components of which something goes back.
+    fn concerned(&self) -> impl Iterator<Item = &ComponentFacts> {
+        self.components.iter().filter(|component| component.aspects.any())
+    }
 }
 
 /// Why there is no plan, in words that say what to change.
@@ -91,30 +129,49 @@ pub(crate) fn refuse<T>(reason: Reason, message: impl Into<String>) -> Result<T,
 /// # Errors
 /// [`PlanRefusal`]: nothing may be done, and the words say why.
 pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
+    gates::check(facts)?;
     let goals = resolve::resolve(facts)?;
-    let mut plan = steps::lay_out(facts, &goals)?;
+    gates::check_data(facts, &goals)?;
+    let mut plan = layout::lay_out(facts, &goals)?;
+    plan.confirm_because = gates::confirm_because(facts, &goals, &plan);
     plan.digest = digest(facts, &plan);
     crate::decide::plan_lint::lint(&plan)?;
     Ok(plan)
 }
 
-/// The backup that values would come from, found without opening any payload. `None`: no values are needed.
+/// The backup whose payload must be opened for values. `None`: no values are needed, or none are held.
 ///
 /// # Errors
 /// [`PlanRefusal`], as [`build`].
 pub fn wanted_backup(facts: &PlanFacts<'_>) -> Result<Option<PinnedRef>, PlanRefusal> {
-    Ok(resolve::resolve(facts)?.backup)
+    match facts.concerned().any(|component| component.aspects.needs_payload()) {
+        true => Ok(resolve::resolve(facts)?.backup),
+        false => Ok(None),
+    }
 }
 
-/// Whether a strategy restores values.
-pub fn restores_values(strategy: Strategy) -> bool {
-    resolve::concerns(strategy).1
-}
-
-/// Whether a strategy concerns a component that can do this.
-pub fn concerns(strategy: Strategy, capabilities: Capabilities) -> bool {
-    let (code, environment) = resolve::concerns(strategy);
-    (code && (capabilities.roll_back || capabilities.move_branch)) || (environment && capabilities.environment)
+/// The safety backup that `to.undoOf` returns to.
+///
+/// # Errors
+/// [`PlanRefusal`]: the request is of another target, has not ended, or made no safety backup.
+pub fn undone(request: &RollbackRequest, target: &DeploymentTarget) -> Result<PinnedRef, PlanRefusal> {
+    let name = request.metadata.name.as_deref().unwrap_or_default();
+    let status = request.status.clone().unwrap_or_default();
+    if status.target.as_ref().is_none_or(|pinned| Some(&pinned.uid) != target.metadata.uid.as_ref()) {
+        let text = format!("RollbackRequest {name} is about another target: name one of this target");
+        return refuse(Reason::TargetUidMismatch, text);
+    }
+    if status.outcome.is_none() {
+        let text = format!("RollbackRequest {name} has not ended: cancel it first (spec.cancel: true)");
+        return refuse(Reason::RequestNotEnded, text);
+    }
+    match status.safety_backup_ref.filter(|_| status.safety_backup_verified) {
+        Some(backup) => Ok(backup),
+        None => refuse(
+            Reason::NoSafetyBackup,
+            format!("RollbackRequest {name} made no verified safety backup, so there is nothing to return to"),
+        ),
+    }
 }
 
 /// Digest over all variables, an unreadable one by its name alone.
@@ -155,10 +212,9 @@ pub fn difference(old: &Plan, new: &Plan) -> String {
 
 /// Whether a plan waits for a person under this policy.
 pub fn needs_confirmation(plan: &Plan, policy: Confirm, replans: i64) -> bool {
-    let restores_data = plan.steps.iter().any(|step| step.class == EffectClass::Destructive);
     // A plan that was made anew because somebody else changed a platform is always shown to a person first.
     let changed_meanwhile = replans > 0;
-    restores_data
+    !plan.confirm_because.is_empty()
         || changed_meanwhile
         || match policy {
             Confirm::Always => true,

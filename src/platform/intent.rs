@@ -14,7 +14,7 @@
 //! ```compile_fail,E0451
 //! use savepoint::platform::intent::CommittedIntent;
 //! // Its fields are private: nobody makes one by hand.
-//! let forged = CommittedIntent { intent: panic!(), deadline: panic!() };
+//! let forged = CommittedIntent { intent: panic!(), ends: panic!() };
 //! ```
 //!
 //! ```compile_fail,E0382
@@ -29,6 +29,7 @@
 use crate::api::{EffectClass, Intent};
 use futures::future::BoxFuture;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Where intents are written before anything is sent: the status of a run.
 pub trait Ledger: Send + Sync {
@@ -50,13 +51,16 @@ pub enum CommitError {
     /// The lease runs out before the call could end.
     #[error("not the leader for long enough to send")]
     NotLeader,
+    /// The intent was stored, and by then the lease was too short: it stands without a call.
+    #[error("storing the intent took so long that the lease is too short to send")]
+    TooLate,
 }
 
 /// An intent that stands in the API server. It can be made only by [`commit`], and is consumed by the call that it allows.
 #[must_use = "a committed intent without a call leaves an attempt that the next leader must settle"]
 pub struct CommittedIntent {
     intent: Intent,
-    deadline: Duration,
+    ends: Instant,
 }
 
 impl CommittedIntent {
@@ -64,9 +68,9 @@ impl CommittedIntent {
     pub const fn intent(&self) -> &Intent {
         &self.intent
     }
-    /// Longest time that all calls under this intent may take together.
-    pub const fn deadline(&self) -> Duration {
-        self.deadline
+    /// When every call under this intent must be over, counted from the moment it was stored.
+    pub const fn ends(&self) -> Instant {
+        self.ends
     }
     /// Class that the calls must have.
     pub const fn class(&self) -> EffectClass {
@@ -77,7 +81,7 @@ impl CommittedIntent {
 /// Stores the intent, checks the lease, and gives the token that allows the call.
 ///
 /// # Errors
-/// [`CommitError`]: nothing may be sent. Where the lease is too short the intent stands and the next leader settles it.
+/// [`CommitError`]: nothing may be sent. After [`CommitError::TooLate`] the intent stands.
 pub async fn commit(ledger: &dyn Ledger, intent: Intent) -> Result<CommittedIntent, CommitError> {
     let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
     // Looked at twice: before, so that no intent is left behind without a call; after, because storing it takes time.
@@ -86,7 +90,7 @@ pub async fn commit(ledger: &dyn Ledger, intent: Intent) -> Result<CommittedInte
     }
     ledger.compare_and_swap(&intent).await?;
     if !ledger.may_send(deadline) {
-        return Err(CommitError::NotLeader);
+        return Err(CommitError::TooLate);
     }
-    Ok(CommittedIntent { intent, deadline })
+    Ok(CommittedIntent { intent, ends: crate::clock::runtime() + deadline })
 }

@@ -151,7 +151,7 @@ impl Session {
 
     /// Sends one request, once.
     pub async fn send(&self, intent: CommittedIntent, request: Request<'_>) -> Result<Accepted, SendError> {
-        self.send_before(intent.class(), crate::clock::runtime() + intent.deadline(), request).await
+        self.send_before(intent.class(), intent.ends(), request).await
     }
 
     /// An ordered list of requests under one intent. Only for classes that may be sent again: a list that breaks off in the middle is
@@ -164,12 +164,7 @@ impl Session {
             let said = "calls of this effect class are sent one at a time";
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
-        Ok(Series {
-            session: self,
-            class: intent.class(),
-            ends: crate::clock::runtime() + intent.deadline(),
-            taken: false,
-        })
+        Ok(Series { session: self, class: intent.class(), ends: intent.ends(), taken: false })
     }
 
     async fn send_before(

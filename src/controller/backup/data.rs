@@ -1,7 +1,7 @@
 //! Act: the dumps of a full backup. They may take longer than a reconcile may, so a task of this process owns them, and status says how far
 //! it is. A task that is lost with its process is begun anew: a dump changes nothing.
 
-use super::{fetch_parts, load};
+use super::load;
 use crate::api::*;
 use crate::controller::backup_store::OpenedStore;
 use crate::controller::{Context, Refusal};
@@ -251,8 +251,8 @@ pub struct StoredData {
     matched: Arc<AtomicBool>,
 }
 
-/// The dump of one component of a good backup, as its manifest names it. It changes nothing, and reads nothing of the dump yet: that is
-/// read through, and its digest compared, when the stream is opened.
+/// The dump of one component of a good backup, as its manifest names it. It changes nothing. A large dump is read
+/// through, and its digest compared, only when the stream is opened.
 ///
 /// # Errors
 /// A [`Refusal`] as of [`super::load`], and `BackupLacksComponent` where there is no dump of it.
@@ -266,7 +266,10 @@ pub async fn open_data(context: &Context, backup: &DeploymentBackup, component: 
             format!("backup {} holds no data of component {component}: it needs one of tier Full", backup.name_any());
         Refusal::permanent(Reason::BackupLacksComponent, text)
     })?;
-    fetch_parts(context, backup, &opened).await?;
+    let parts = load::parts(context, backup, &opened).await?;
+    if let Some(part) = parts.iter().find(|part| part.sha256 == data.sha256) {
+        load::match_dump(backup, &opened, part).await?;
+    }
     let name = ObjectName::payload(&namespace, &uid, &data.sha256).map_err(|error| opened.refused(&error))?;
     let (store, sha256) = (Arc::from(opened.store), data.sha256.clone());
     Ok(StoredData { store, name, sha256, identity, matched: Arc::default() })

@@ -51,7 +51,7 @@ pub(super) async fn keep(
         // A name of our own at another commit: whoever put it there, it is not overwritten, and no answer of a person would help.
         StepDecision::Ask(Question { question: why, .. })
         | StepDecision::Replan(why)
-        | StepDecision::Stop(why)
+        | StepDecision::Stop(_, why)
         | StepDecision::Pause(why) => {
             let text = format!("component {}: its commit could not be kept under a ref: {why}", step.component);
             Ok(Step::fail(backup, status, Reason::Drifted, text))
@@ -103,6 +103,7 @@ fn view<'a>(
         waited_out: open_for > under_way,
         window_over: open_for > under_way + context.config.probe_window,
         settled: applied && seen_applied() > context.config.settle_slack,
+        late: false,
         has_effects: true, // there is no plan that could be made anew
         answer: None,
     }

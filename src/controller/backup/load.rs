@@ -169,7 +169,7 @@ pub(super) async fn parts(
 
 /// Whether a dump is there. A large one is held against its size alone: it was read back when it was made, and is read through before it
 /// is restored; to read it at every look would keep the store busy with nothing else.
-async fn match_dump(backup: &DeploymentBackup, opened: &OpenedStore, part: &Part) -> Result<(), Refusal> {
+pub(super) async fn match_dump(backup: &DeploymentBackup, opened: &OpenedStore, part: &Part) -> Result<(), Refusal> {
     let (name, namespace) = (backup.name_any(), backup.namespace().unwrap_or_default());
     let object = ObjectName::payload(&namespace, &backup.uid().unwrap_or_default(), &part.sha256);
     let object = object.map_err(|error| opened.refused(&error))?;

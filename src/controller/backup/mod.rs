@@ -15,7 +15,6 @@ mod remove;
 pub use crate::store::{BackupContents, ComponentContents};
 pub use data::{Dumps, StoredData, open_data};
 pub use load::load;
-use load::parts as fetch_parts;
 
 use super::run::{Failure, Outcome, run_kind};
 use super::{Context, Refusal, finalizer};

@@ -7,10 +7,11 @@ use crate::controller::backup::{BackupContents, load};
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal, list};
 use crate::decide::facts::{Variable, Variables};
-use crate::decide::plan::{BackupComponentFacts, BackupFacts, ComponentFacts, concerns};
+use crate::decide::plan::{Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, aspects};
 use crate::platform::{Environment, Platform, Value};
 use futures::future::try_join_all;
 use kube::{Api, ResourceExt};
+use std::collections::BTreeMap;
 
 /// The target of a request, read now.
 pub(super) async fn target_of(
@@ -21,13 +22,30 @@ pub(super) async fn target_of(
     api.get_opt(&request.spec.target_ref.name).await.map_err(Failure::kube("get the target"))
 }
 
-/// Which components a request concerns, opened.
+/// The request as it is stored now.
+pub(super) async fn request(context: &Context, seen: &RollbackRequest) -> Result<Option<RollbackRequest>, Failure> {
+    let api = Api::<RollbackRequest>::namespaced(context.client.clone(), &seen.namespace().unwrap_or_default());
+    api.get_opt(&seen.name_any()).await.map_err(Failure::kube("get the request"))
+}
+
+/// Whether this is the target that the request began with.
+pub(super) fn is_pinned(request: &RollbackRequest, target: &DeploymentTarget) -> bool {
+    let pinned = request.status.as_ref().and_then(|status| status.target.as_ref());
+    pinned.is_none_or(|pinned| Some(&pinned.uid) == target.metadata.uid.as_ref())
+}
+
+/// Whether the target names this request as a holder of its freeze.
+pub(super) fn holds(target: Option<&DeploymentTarget>, request: &RollbackRequest) -> bool {
+    let freeze = target.and_then(|target| target.status.as_ref()?.freeze.as_ref());
+    freeze.is_some_and(|freeze| freeze.holders.iter().any(|holder| Some(&holder.uid) == request.metadata.uid.as_ref()))
+}
+
+/// Which components a request concerns, opened; and databases that code would go back past.
 pub(super) async fn components(
     context: &Context,
     request: &RollbackRequest,
     target: &DeploymentTarget,
 ) -> Result<Vec<ComponentFacts>, Refusal> {
-    let namespace = target.namespace().unwrap_or_default();
     let named = request.spec.components.as_ref();
     for name in named.into_iter().flatten() {
         if !target.spec.components.iter().any(|component| component.name == *name) {
@@ -37,33 +55,55 @@ pub(super) async fn components(
             return Err(Refusal::permanent(Reason::ComponentUnknown, text));
         }
     }
-    let chosen = target.spec.components.iter().filter(|c| named.is_none_or(|named| named.contains(&c.name)));
-    let read = chosen.map(|component| component_facts(context, &namespace, component, request, named.is_some()));
-    Ok(try_join_all(read).await?.into_iter().flatten().collect())
+    let read = target.spec.components.iter().map(|component| component_facts(context, request, target, component));
+    let read: Vec<ComponentFacts> = try_join_all(read).await?.into_iter().flatten().collect();
+    match read.iter().any(|component| component.aspects.any()) {
+        true => Ok(read),
+        false => {
+            let text =
+                format!("no component of the target has anything that strategy {:?} restores", request.spec.strategy);
+            Err(Refusal::permanent(Reason::CapabilityMissing, text))
+        }
+    }
 }
 
-/// One component as it is now; `None` where the strategy does not concern it.
+/// One component as it is now; `None` where the request does not concern it.
 async fn component_facts(
     context: &Context,
-    namespace: &str,
-    component: &Component,
     request: &RollbackRequest,
-    named: bool,
+    target: &DeploymentTarget,
+    component: &Component,
 ) -> Result<Option<ComponentFacts>, Refusal> {
-    let platform = context.connect(namespace, component).await?;
+    let named = request.spec.components.as_ref();
+    let chosen = named.is_none_or(|named| named.contains(&component.name));
+    // A database is looked at although nothing of it goes back: code may go back past one of its migrations.
+    let migrations = component.postgres.is_some() && moves_code(request.spec.strategy);
+    if !chosen && !migrations {
+        return Ok(None);
+    }
+    let platform = match context.connect(&target.namespace().unwrap_or_default(), component).await {
+        Ok(platform) => platform,
+        Err(_) if !chosen => return Ok(None), // one that nobody asked about stops nothing
+        Err(refusal) => return Err(refusal),
+    };
     let capabilities = platform.capabilities();
-    let strategy = request.spec.strategy;
-    if !concerns(strategy, capabilities) {
+    let aspects = if chosen { aspects(request, target, component, capabilities) } else { Aspects::default() };
+    if !aspects.any() && !migrations {
+        let strategy = request.spec.strategy;
         let text = format!(
             "component {}: {} has nothing that strategy {strategy:?} restores",
             component.name,
             platform.name()
         );
-        return if named { Err(Refusal::permanent(Reason::CapabilityMissing, text)) } else { Ok(None) };
+        return if named.is_some() { Err(Refusal::permanent(Reason::CapabilityMissing, text)) } else { Ok(None) };
     }
     let failed = |error| Refusal::from_platform(&component.name, &error);
-    let observation = platform.observe().await.map_err(failed)?;
-    let variables = match capabilities.environment && crate::decide::plan::restores_values(strategy) {
+    let observation = match platform.observe().await {
+        Ok(observation) => observation,
+        Err(_) if !aspects.any() => return Ok(None), // a database that is down must not keep code from going back
+        Err(error) => return Err(failed(error)),
+    };
+    let variables = match aspects.reads_variables() {
         true => variables_of(context, component, &platform.environment().await.map_err(failed)?)?,
         false => Variables::new(),
     };
@@ -76,7 +116,24 @@ async fn component_facts(
         observation,
         variables,
         branch: component.github.clone(),
+        aspects,
+        failover: failover(context, component)?,
+        failover_redeploys: component.failover.as_ref().is_some_and(|failover| failover.redeploy),
+        hooks: component.hooks.clone().unwrap_or_default(),
     }))
+}
+
+const fn moves_code(strategy: Strategy) -> bool {
+    matches!(strategy, Strategy::Code | Strategy::Full | Strategy::Auto)
+}
+
+/// Names and keyed digests of what a failover sets.
+fn failover(context: &Context, component: &Component) -> Result<Option<BTreeMap<String, String>>, Refusal> {
+    let Some(failover) = &component.failover else { return Ok(None) };
+    let key = context.digest_key.as_ref().ok_or_else(no_key)?;
+    let values = failover.environment.iter().flatten();
+    let digest = |value: &String| key.value(&secrecy::SecretString::from(value.clone()));
+    Ok(Some(values.map(|(name, value)| (name.clone(), digest(value))).collect()))
 }
 
 /// Whether a variable is left out by the target's policy.
@@ -117,20 +174,24 @@ pub(super) async fn read_variables(
     variables_of(context, component, &environment)
 }
 
-/// Backups that a plan may use, newest first, from their status alone: no payload is opened.
+/// Backups that a plan may use, from their status alone: no payload is opened. The one that `to` names, else all, newest first.
 pub(super) async fn backups(
     context: &Context,
     request: &RollbackRequest,
     target: &DeploymentTarget,
 ) -> Result<Result<Vec<BackupFacts>, Refusal>, Failure> {
     let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
-    let to = request.spec.to.clone().unwrap_or_default();
-    if let Some(reference) = to.backup_ref {
-        let found = api.get_opt(&reference.name).await.map_err(Failure::kube("get the backup"))?;
+    let wanted = match named_backup(context, request, target).await? {
+        Ok(wanted) => wanted,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if let Some((name, uid)) = wanted {
+        let found = api.get_opt(&name).await.map_err(Failure::kube("get the backup"))?;
+        let found = found.filter(|backup| uid.is_none() || backup.uid() == uid);
         return Ok(match found {
             Some(backup) => usable(&backup, target).map(|()| vec![backup_facts(&backup)]),
             None => {
-                let text = format!("DeploymentBackup {} does not exist in this namespace", reference.name);
+                let text = format!("DeploymentBackup {name} does not exist in this namespace");
                 Err(Refusal::permanent(Reason::BackupNotFound, text))
             }
         });
@@ -141,6 +202,39 @@ pub(super) async fn backups(
         listed.iter().filter(|backup| usable(backup, target).is_ok()).map(backup_facts).collect();
     facts.sort_by(|a, b| (&b.finished, &b.pinned.name).cmp(&(&a.finished, &a.pinned.name)));
     Ok(Ok(facts))
+}
+
+/// Name, and uid where it is known, of the one backup that the request is about.
+async fn named_backup(
+    context: &Context,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+) -> Result<Result<Option<(String, Option<String>)>, Refusal>, Failure> {
+    let to = request.spec.to.clone().unwrap_or_default();
+    if let Some(reference) = to.backup_ref {
+        return Ok(Ok(Some((reference.name, None))));
+    }
+    if let Some(undone) = to.undo_of {
+        let api = Api::<RollbackRequest>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
+        let Some(found) = api.get_opt(&undone.name).await.map_err(Failure::kube("get the request to be undone"))?
+        else {
+            let text = format!("RollbackRequest {} does not exist in this namespace", undone.name);
+            return Ok(Err(Refusal::permanent(Reason::RequestNotFound, text)));
+        };
+        let pinned = crate::decide::plan::undone(&found, target);
+        return Ok(pinned
+            .map(|pinned| Some((pinned.name, Some(pinned.uid))))
+            .map_err(|refusal| Refusal::permanent(refusal.reason, refusal.message)));
+    }
+    if request.spec.strategy == Strategy::Failback && request.spec.to.is_none() {
+        let failover = target.status.as_ref().and_then(|status| status.failover.clone());
+        let Some(failover) = failover else {
+            let text = "no failover of this target is in force, so there is nothing to take back";
+            return Ok(Err(Refusal::permanent(Reason::NothingToFailBack, text)));
+        };
+        return Ok(Ok(Some((failover.backup.name, Some(failover.backup.uid)))));
+    }
+    Ok(Ok(None))
 }
 
 /// Whether a backup may be restored into this target.
@@ -178,11 +272,22 @@ fn backup_facts(backup: &DeploymentBackup) -> BackupFacts {
         let commit = held.commit.map(|commit| commit.sha);
         let commit = commit.or_else(|| held.deploy.as_ref().and_then(|deploy| deploy.commit.clone()));
         let deploy = held.deploy.map(|deploy| deploy.id);
-        (held.name, BackupComponentFacts { resource: held.resource, deploy, commit, variables: None })
+        let (flags, data, schema_version) = (held.flags, held.data, held.schema_version);
+        let facts = BackupComponentFacts {
+            resource: held.resource,
+            deploy,
+            commit,
+            variables: None,
+            flags,
+            data,
+            schema_version,
+        };
+        (held.name, facts)
     });
     BackupFacts {
         pinned: PinnedRef { name: backup.name_any(), uid: backup.uid().unwrap_or_default() },
         finished: status.finished.map(|time| time.0),
+        healthy: is_true(&status.conditions, ConditionType::Healthy),
         components: components.collect(),
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! RBAC: `leases` in the operator's namespace: get, create, delete. `rollbackrequests` get, list.
 
-use super::Step;
-use crate::api::{PlatformName, Reason, RollbackRequest, RollbackRequestStatus};
+use crate::api::RollbackRequest;
 use crate::controller::Context;
 use crate::controller::run::{Failure, list};
+use crate::decide::rollback::Place;
 use crate::keyed_digest::sha256_hex;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
@@ -15,19 +15,6 @@ use kube::{Api, ResourceExt};
 const HOLDER_NAMESPACE: &str = "savepoint.dev/holder-namespace";
 const HOLDER_NAME: &str = "savepoint.dev/holder-name";
 const RESOURCE: &str = "savepoint.dev/resource";
-
-/// Why the locks were not taken.
-pub(super) struct Queue {
-    /// Place, from 1.
-    pub position: i64,
-    /// Who is before us, in words.
-    pub waiting_for: String,
-}
-
-/// The name by which a resource of a platform is locked, readable and canonical.
-pub(super) fn resource_name(platform: PlatformName, resource: &str) -> String {
-    format!("{platform}/{resource}")
-}
 
 fn lease_name(resource: &str) -> String {
     format!("lock-{}", &sha256_hex(resource.as_bytes())[..40])
@@ -42,7 +29,7 @@ pub(super) async fn queue(
     context: &Context,
     request: &RollbackRequest,
     resources: &[String],
-) -> Result<Option<Queue>, Failure> {
+) -> Result<Option<Place>, Failure> {
     let everyone = Api::all(context.client.clone());
     let all = list::<RollbackRequest>(everyone, None).await.map_err(Failure::kube("list requests"))?;
     let order = |one: &RollbackRequest| (one.metadata.creation_timestamp.as_ref().map(|time| time.0), one.uid());
@@ -59,10 +46,10 @@ pub(super) async fn queue(
     for resource in resources {
         if let Some(holder) = holder(context, resource, request).await? {
             let position = i64::try_from(before.len()).unwrap_or(0) + 1;
-            return Ok(Some(Queue { position, waiting_for: format!("{holder} to finish with {resource}") }));
+            return Ok(Some(Place { position, waiting_for: format!("{holder} to finish with {resource}") }));
         }
     }
-    Ok(before.first().map(|first| Queue {
+    Ok(before.first().map(|first| Place {
         position: i64::try_from(before.len()).unwrap_or(0) + 1,
         waiting_for: format!(
             "RollbackRequest {}/{}, which came first",
@@ -119,7 +106,7 @@ pub(super) async fn take(
     context: &Context,
     request: &RollbackRequest,
     resources: &[String],
-) -> Result<Option<Queue>, Failure> {
+) -> Result<Option<Place>, Failure> {
     if let Some(queue) = queue(context, request, resources).await? {
         return Ok(Some(queue));
     }
@@ -131,7 +118,7 @@ pub(super) async fn take(
                 give_back(context, request, taken).await?;
             }
             let waiting_for = format!("the lock of {resource}, which was taken at this moment");
-            return Ok(Some(Queue { position: 1, waiting_for }));
+            return Ok(Some(Place { position: 1, waiting_for }));
         }
     }
     Ok(None)
@@ -174,30 +161,14 @@ async fn give_back(context: &Context, request: &RollbackRequest, resource: &str)
     }
 }
 
-/// Gives all locks of this request back.
+/// Gives those of these locks back that this request holds.
 pub(super) async fn give_all_back(
     context: &Context,
     request: &RollbackRequest,
-    status: &mut RollbackRequestStatus,
+    resources: &[String],
 ) -> Result<(), Failure> {
-    for resource in &status.locks {
+    for resource in resources {
         give_back(context, request, resource).await?;
     }
-    status.locks.clear();
     Ok(())
-}
-
-/// The run has ended: its locks go, and the target is told.
-pub(super) async fn unlock(
-    context: &Context,
-    request: RollbackRequest,
-    target: Option<&crate::api::DeploymentTarget>,
-) -> Result<Step, Failure> {
-    let mut status = request.status.clone().unwrap_or_default();
-    give_all_back(context, &request, &mut status).await?;
-    if let Some(target) = target {
-        super::hold::operation_ended(context, target, &request).await?;
-    }
-    let message = status.message.clone().unwrap_or_default();
-    Ok(Step::go_on(request, status, Reason::Completed, message))
 }

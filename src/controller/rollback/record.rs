@@ -1,16 +1,21 @@
 //! Record: the one status write of a reconcile, and Events on transitions.
 
-use super::Step;
-use crate::api::{ConditionType, RECONCILE_REQUESTED_AT, Reason, RollbackRequest, RollbackRequestStatus, StepState};
+use super::facts;
+use crate::api::*;
 use crate::controller::run::{Failure, Outcome};
 use crate::controller::{Context, replace_status};
 use crate::decide::conditions::{clip, set};
-use crate::decide::rollback::{phase, statements};
+use crate::decide::rollback::{Write, phase, statements};
 use kube::ResourceExt;
 
 /// Writes the status if it says anything new, and tells people what changed.
-pub(super) async fn record(context: &Context, step: Step, holds: bool) -> Result<Outcome, Failure> {
-    let Step { request, mut status, situation, again } = step;
+pub(super) async fn record(
+    context: &Context,
+    request: RollbackRequest,
+    target: Option<&DeploymentTarget>,
+    write: Write,
+) -> Result<Outcome, Failure> {
+    let Write { mut status, situation, again } = write;
     let generation = request.metadata.generation.unwrap_or(0);
     let before = request.status.clone().unwrap_or_default();
     status.observed_generation = generation;
@@ -21,7 +26,7 @@ pub(super) async fn record(context: &Context, step: Step, holds: bool) -> Result
     }
     let now = crate::clock::now();
     let ended_before = before.outcome.is_some();
-    for statement in statements(&status, &situation, holds) {
+    for statement in statements(&status, &situation, facts::holds(target, &request)) {
         // Once a run has ended, how it ended stays as it was said then; only the hold still changes.
         if ended_before && statement.type_ != ConditionType::Frozen {
             continue;
@@ -30,7 +35,7 @@ pub(super) async fn record(context: &Context, step: Step, holds: bool) -> Result
     }
     let stored = replace_status(&context.client, &request, status).await.map_err(Failure::kube("write the status"))?;
     tell_transitions(context, &stored, &before).await;
-    Ok(again)
+    Ok(Outcome::After(again))
 }
 
 async fn tell_transitions(context: &Context, stored: &RollbackRequest, before: &RollbackRequestStatus) {

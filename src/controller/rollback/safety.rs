@@ -1,118 +1,103 @@
-//! The safety backup: made after the freeze, verified before the first step that changes production, pinned for the request's life.
+//! The safety backup: made after the freeze, verified before the first step that changes production; and pins for the request's life.
 //!
 //! RBAC: `deploymentbackups` get, create; `deploymentbackups/status` patch.
 
-use super::{Step, end};
 use crate::api::*;
 use crate::controller::Context;
 use crate::controller::run::Failure;
+use crate::decide::rollback::{Safety, SafetyOrder, SafetyState};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use std::time::Duration;
 
 /// On a safety backup: name of the request that made it.
 pub(super) const REQUEST_ANNOTATION: &str = "savepoint.dev/rollback-request";
 
-/// Makes the safety backup, or looks how far it is.
-pub(super) async fn safety_backup(
-    context: &Context,
-    request: RollbackRequest,
-    target: &DeploymentTarget,
-) -> Result<Step, Failure> {
-    let mut status = request.status.clone().unwrap_or_default();
-    let backup = find_or_make(context, &request, target).await?;
-    let name = backup.name_any();
-    status.safety_backup_ref = Some(PinnedRef { name: name.clone(), uid: backup.uid().unwrap_or_default() });
-    let state = backup.status.clone().unwrap_or_default();
-    let of = |type_| condition(&state.conditions, type_).map(|condition| condition.status.as_str());
-    if !state.pinned_by.iter().any(|pinned| Some(&pinned.uid) == request.metadata.uid.as_ref()) {
-        pin(context, &backup, &request).await?;
-        return Ok(Step::go_on(request, status, Reason::SafetyBackup, format!("safety backup {name} is being made")));
-    }
-    match (of(ConditionType::Succeeded), of(ConditionType::Verified)) {
-        (Some("True"), Some("True")) => {
-            status.safety_backup_verified = true;
-            Ok(Step::go_on(request, status, Reason::SafetyBackup, format!("safety backup {name} is verified")))
-        }
-        (Some("False"), _) => {
-            let why =
-                condition(&state.conditions, ConditionType::Succeeded).map(|c| c.message.clone()).unwrap_or_default();
-            let words = format!("the safety backup {name} failed ({why}), so production was not touched");
-            Ok(end(request, status, Outcome::Failed, Reason::SafetyBackupFailed, &words))
-        }
-        _ => {
-            let words = format!("waiting for safety backup {name}");
-            Ok(Step::wait(request, status, Reason::SafetyBackup, words, Duration::from_secs(2)))
-        }
-    }
+fn backups(context: &Context, request: &RollbackRequest) -> Api<DeploymentBackup> {
+    Api::namespaced(context.client.clone(), &request.namespace().unwrap_or_default())
 }
 
-/// The backup has a name of its own, so that a second try finds the first one's.
-async fn find_or_make(
-    context: &Context,
-    request: &RollbackRequest,
-    target: &DeploymentTarget,
-) -> Result<DeploymentBackup, Failure> {
-    let uid = request.uid().unwrap_or_default();
-    let short: String = request.name_any().chars().take(200).collect();
-    let replans = request.status.as_ref().map_or(0, |status| status.replans);
-    let again = if replans > 0 { format!("-{replans}") } else { String::new() };
-    let name = format!("safety-{short}-{}{again}", uid.get(..8).unwrap_or(&uid));
-    let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
-    if let Some(found) = api.get_opt(&name).await.map_err(Failure::kube("get the safety backup"))? {
-        return match found.labels().get(MADE_BY_LABEL) == Some(&uid) {
-            true => Ok(found),
-            false => Err(Failure::Unavailable(format!(
-                "DeploymentBackup {name} exists and was not made by this request: delete it"
-            ))),
-        };
+/// How far the safety backup of this name is.
+pub(super) async fn look(context: &Context, request: &RollbackRequest, name: &str) -> Result<Safety, Failure> {
+    let found = backups(context, request).get_opt(name).await.map_err(Failure::kube("get the safety backup"))?;
+    let Some(backup) = found else { return Ok(Safety::Missing) };
+    if backup.labels().get(MADE_BY_LABEL) != request.metadata.uid.as_ref() {
+        return Ok(Safety::Foreign(name.to_owned()));
     }
-    let plan = request.status.as_ref().and_then(|status| status.plan.as_ref());
-    let mut components: Vec<String> =
-        plan.iter().flat_map(|plan| &plan.steps).map(|step| step.component.clone()).collect();
-    components.sort();
-    components.dedup();
+    let status = backup.status.clone().unwrap_or_default();
+    let of = |type_| condition(&status.conditions, type_).map(|condition| condition.status.as_str());
+    let state = match (of(ConditionType::Succeeded), of(ConditionType::Verified)) {
+        (Some("True"), Some("True")) => {
+            let dumps = status.components.iter().filter_map(|held| Some((held.name.clone(), held.data.clone()?)));
+            SafetyState::Verified(dumps.collect())
+        }
+        (Some("False"), _) => {
+            let failed = condition(&status.conditions, ConditionType::Succeeded);
+            SafetyState::Failed(failed.map(|condition| condition.message.clone()).unwrap_or_default())
+        }
+        _ => SafetyState::Making,
+    };
+    let pinned = status.pinned_by.iter().any(|pinned| Some(&pinned.uid) == request.metadata.uid.as_ref());
+    let backup = PinnedRef { name: backup.name_any(), uid: backup.uid().unwrap_or_default() };
+    Ok(Safety::Made { backup, pinned, state })
+}
+
+/// Makes the safety backup. It has a name of its own, so that a second try finds the first one's.
+pub(super) async fn make(context: &Context, request: &RollbackRequest, order: &SafetyOrder) -> Result<(), Failure> {
     let spec = DeploymentBackupSpec {
-        target_ref: LocalRef { name: target.name_any() },
-        tier: Tier::Quick,
-        components: Some(components),
+        target_ref: request.spec.target_ref.clone(),
+        tier: order.tier,
+        components: Some(order.components.clone()),
         notes: Some(format!("before RollbackRequest {}", request.name_any())),
         pinned: false,
         deletion_policy: DeletionPolicy::Retain,
         ttl: None,
         suspend: false,
     };
-    let mut backup = DeploymentBackup::new(&name, spec);
-    backup.labels_mut().insert(MADE_BY_LABEL.into(), uid);
+    let mut backup = DeploymentBackup::new(&order.name, spec);
+    backup.labels_mut().insert(MADE_BY_LABEL.into(), request.uid().unwrap_or_default());
     backup.annotations_mut().insert(REQUEST_ANNOTATION.into(), request.name_any());
-    api.create(&PostParams::default(), &backup).await.map_err(Failure::kube("make the safety backup"))
+    match backups(context, request).create(&PostParams::default(), &backup).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()), // the next look says whose it is
+        Err(error) => Err(Failure::kube("make the safety backup")(error)),
+    }
 }
 
-async fn pin(context: &Context, backup: &DeploymentBackup, request: &RollbackRequest) -> Result<(), Failure> {
-    let mut pinned = backup.status.as_ref().map(|status| status.pinned_by.clone()).unwrap_or_default();
-    pinned.push(PinnedRef { name: request.name_any(), uid: request.uid().unwrap_or_default() });
-    write_pins(context, backup, &pinned).await
+/// Pins a backup for the life of this request.
+pub(super) async fn pin(context: &Context, request: &RollbackRequest, backup: &PinnedRef) -> Result<(), Failure> {
+    let own = PinnedRef { name: request.name_any(), uid: request.uid().unwrap_or_default() };
+    change_pins(context, request, backup, |pins| {
+        if !pins.contains(&own) {
+            pins.push(own);
+        }
+    })
+    .await
 }
 
-/// Lets go of the safety backup, and of the backup that was restored.
-pub(super) async fn unpin(context: &Context, request: &RollbackRequest) -> Result<(), Failure> {
-    let Some(reference) = request.status.as_ref().and_then(|status| status.safety_backup_ref.as_ref()) else {
+/// Lets go of a backup.
+pub(super) async fn unpin(context: &Context, request: &RollbackRequest, backup: &PinnedRef) -> Result<(), Failure> {
+    let uid = request.uid().unwrap_or_default();
+    change_pins(context, request, backup, |pins| pins.retain(|pin| pin.uid != uid)).await
+}
+
+/// A backup that is gone, or another of the same name, has no pins of ours.
+async fn change_pins(
+    context: &Context,
+    request: &RollbackRequest,
+    wanted: &PinnedRef,
+    change: impl FnOnce(&mut Vec<PinnedRef>),
+) -> Result<(), Failure> {
+    let api = backups(context, request);
+    let found = api.get_opt(&wanted.name).await.map_err(Failure::kube("get a backup"))?;
+    let Some(backup) = found.filter(|found| found.uid().as_ref() == Some(&wanted.uid)) else { return Ok(()) };
+    let before = backup.status.as_ref().map(|status| status.pinned_by.clone()).unwrap_or_default();
+    let mut pins = before.clone();
+    change(&mut pins);
+    if pins == before {
         return Ok(());
-    };
-    let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
-    let found = api.get_opt(&reference.name).await.map_err(Failure::kube("get the safety backup"))?;
-    let Some(backup) = found.filter(|found| found.uid().as_ref() == Some(&reference.uid)) else { return Ok(()) };
-    let mut pinned = backup.status.as_ref().map(|status| status.pinned_by.clone()).unwrap_or_default();
-    pinned.retain(|pinned| Some(&pinned.uid) != request.metadata.uid.as_ref());
-    write_pins(context, &backup, &pinned).await
-}
-
-async fn write_pins(context: &Context, backup: &DeploymentBackup, pinned: &[PinnedRef]) -> Result<(), Failure> {
-    let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &backup.namespace().unwrap_or_default());
-    let body = json!({"metadata": {"resourceVersion": backup.resource_version()}, "status": {"pinnedBy": pinned}});
-    api.patch_status(&backup.name_any(), &PatchParams::default(), &Patch::Merge(body))
-        .await
-        .map_err(Failure::kube("pin the safety backup"))?;
-    Ok(())
+    }
+    let body = json!({"metadata": {"resourceVersion": backup.resource_version()}, "status": {"pinnedBy": pins}});
+    let written = api.patch_status(&backup.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
+    written.map(|_| ()).map_err(Failure::kube("pin a backup"))
 }

@@ -1,31 +1,69 @@
-//! Act: one step. Read its platform, decide, and do exactly one thing.
+//! One step: its component opened and read, its call sent once.
 
-use super::{Step, end, facts, hold, planning};
+use super::values::{self, Values};
+use super::{facts, values::before};
 use crate::api::*;
-use crate::controller::ledger::{Sending, StepLedger, log_event, send_once};
+use crate::controller::ledger::{Sending, StepLedger, send_once};
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal};
-use crate::decide::facts::Progress;
+use crate::decide::facts::{Progress, Variable, Variables};
 use crate::decide::plan::digest_variables;
-use crate::decide::rollback::{self, Reading, StepDecision, StepView, decide_step};
-use crate::decide::step_log::StepEvent;
+use crate::decide::rollback::{self, Reading};
 use crate::keyed_digest::sha256_hex;
 use crate::platform::{ChangeContext, Platform};
-use kube::ResourceExt;
-use secrecy::SecretString;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-/// A step ready to be read and sent.
+/// A step ready to be sent.
 pub(super) struct Opened {
     platform: Box<dyn Platform>,
     component: Component,
-    values: BTreeMap<String, SecretString>,
+    values: Values,
     output: Option<String>,
 }
 
+/// Opens the component of a step and reads where the step stands.
+pub(super) async fn read(
+    context: &Context,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    step: &PlannedStep,
+) -> Result<(Reading, Option<Opened>), Failure> {
+    let status = request.status.as_ref();
+    let tries = status.and_then(|status| rollback::record(status, &step.key)).map_or(0, |record| record.attempt);
+    let opened = match open(context, request, target, step).await? {
+        Ok(opened) => opened,
+        Err(refusal) => return Ok((refused(refusal), None)),
+    };
+    let reading = match opened.progress(context, request, target, step, tries).await? {
+        Ok(progress) => Reading::Progress(progress),
+        Err(refusal) => refused(refusal),
+    };
+    Ok((reading, Some(opened)))
+}
+
+/// Reads a step that has ended well once more: what it wrote must still be there.
+pub(super) async fn read_back(
+    context: &Context,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    step: &PlannedStep,
+) -> Result<Result<Progress, Refusal>, Failure> {
+    match open(context, request, target, step).await? {
+        Ok(opened) => opened.progress(context, request, target, step, 1).await,
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+fn refused(refusal: Refusal) -> Reading {
+    match refusal.reason {
+        _ if refusal.temporary => Reading::Unreadable(refusal.message),
+        Reason::ResourceGone | Reason::ComponentUnknown | Reason::BackupAltered => Reading::Gone(refusal.message),
+        _ => Reading::Blocked(refusal.message),
+    }
+}
+
 /// Opens the component of a step, with the values that it writes.
-pub(super) async fn open(
+async fn open(
     context: &Context,
     request: &RollbackRequest,
     target: &DeploymentTarget,
@@ -36,11 +74,12 @@ pub(super) async fn open(
         let text = format!("the target no longer has component {}", step.component);
         return Ok(Err(Refusal::permanent(Reason::ComponentUnknown, text)));
     };
-    let platform = match context.connect(&target.namespace().unwrap_or_default(), &component).await {
+    let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
+    let platform = match context.connect(namespace, &component).await {
         Ok(platform) => platform,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let values = match values(context, request, target, step).await? {
+    let values = match values::values(context, request, target, step).await? {
         Ok(values) => values,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -53,39 +92,10 @@ pub(super) async fn open(
 /// A branch that goes to a commit which the step before made.
 fn made_before(status: &RollbackRequestStatus, step: &PlannedStep) -> Option<String> {
     let Change::MoveBranch { after: None, .. } = &step.change else { return None };
-    let plan = status.plan.as_ref()?;
-    let maker = plan
-        .steps
-        .iter()
-        .find(|other| other.component == step.component && matches!(other.change, Change::CreateCommit { .. }))?;
+    let steps = status.plan.iter().flat_map(|plan| &plan.steps);
+    let mut makers = steps.filter(|other| matches!(other.change, Change::CreateCommit { .. }));
+    let maker = makers.find(|other| other.component == step.component)?;
     rollback::record(status, &maker.key)?.output.clone()
-}
-
-/// The values of an environment step, from the backup that the plan names, held against the plan's digest.
-async fn values(
-    context: &Context,
-    request: &RollbackRequest,
-    target: &DeploymentTarget,
-    step: &PlannedStep,
-) -> Result<Result<BTreeMap<String, SecretString>, Refusal>, Failure> {
-    let Change::SetEnvironment { added, changed, values_digest, .. } = &step.change else {
-        return Ok(Ok(BTreeMap::new()));
-    };
-    let backup = request.status.as_ref().and_then(|status| status.plan.as_ref()?.backup_ref.clone());
-    let (Some(backup), Some(key)) = (backup, context.digest_key.as_ref()) else { return Ok(Err(facts::no_key())) };
-    let mut contents = match facts::contents(context, target, &backup).await? {
-        Ok(contents) => contents,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let mut all = contents.components.remove(&step.component).map(|held| held.values).unwrap_or_default();
-    all.retain(|name, _| added.contains(name) || changed.contains(name));
-    let digests = all.iter().map(|(name, value)| (name.clone(), key.value(value))).collect();
-    if key.names_and_digests(&digests) != *values_digest {
-        let text =
-            format!("the values in backup {} are not those that were planned: nothing more is done", backup.name);
-        return Ok(Err(Refusal::permanent(Reason::BackupAltered, text)));
-    }
-    Ok(Ok(all))
 }
 
 impl Opened {
@@ -94,23 +104,45 @@ impl Opened {
     }
 
     /// Where the change stands; drift of variables is told by digest.
-    pub(super) async fn read(&self, context: &Context, step: &PlannedStep, tries: i64) -> Result<Progress, Refusal> {
-        let refused = |error| Refusal::from_platform(&step.component, &error);
-        let progress = self.platform.inspect(&step.change, self.context()).await.map_err(refused)?;
-        if progress != Progress::NotStarted {
-            return Ok(progress);
-        }
-        if tries == 0 {
-            let resource = self.platform.observe().await.map_err(refused)?.resource;
-            if resource != step.resource {
-                let message = format!("the credential now reaches {resource}, the plan is about {}", step.resource);
-                return Ok(Progress::Drifted { message });
+    async fn progress(
+        &self,
+        context: &Context,
+        request: &RollbackRequest,
+        target: &DeploymentTarget,
+        step: &PlannedStep,
+        tries: i64,
+    ) -> Result<Result<Progress, Refusal>, Failure> {
+        let failed = |error| Refusal::from_platform(&step.component, &error);
+        let progress = match self.platform.inspect(&step.change, self.context()).await {
+            Ok(progress) => progress,
+            Err(error) => return Ok(Err(failed(error))),
+        };
+        if matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
+            // Before anything is sent, and before anything is believed: is this still what the plan is about?
+            match self.platform.observe().await {
+                Ok(seen) if seen.resource != step.resource => {
+                    let message =
+                        format!("the credential now reaches {}, the plan is about {}", seen.resource, step.resource);
+                    return Ok(Ok(Progress::Drifted { message }));
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(failed(error))),
             }
         }
-        self.environment_drift(context, step, tries).await
+        if progress != Progress::NotStarted || !matches!(step.change, Change::SetEnvironment { .. }) {
+            return Ok(Ok(progress));
+        }
+        let before = if tries > 0 { before(context, request, target, &step.component).await? } else { None };
+        Ok(self.environment_drift(context, step, tries, before).await)
     }
 
-    async fn environment_drift(&self, context: &Context, step: &PlannedStep, tries: i64) -> Result<Progress, Refusal> {
+    async fn environment_drift(
+        &self,
+        context: &Context,
+        step: &PlannedStep,
+        tries: i64,
+        before: Option<BTreeMap<String, String>>,
+    ) -> Result<Progress, Refusal> {
         let Change::SetEnvironment { baseline_digest, untouched_digest, added, changed, removed, .. } = &step.change
         else {
             return Ok(Progress::NotStarted);
@@ -118,170 +150,49 @@ impl Opened {
         let key = context.digest_key.as_ref().ok_or_else(facts::no_key)?;
         let digest_names = |entries: &BTreeMap<String, String>| key.names_and_digests(entries);
         let now = facts::read_variables(context, &self.component, self.platform.as_ref()).await?;
-        let touched = |name: &str| [added, changed, removed].iter().any(|names| names.iter().any(|n| n == name));
+        let drifted = |message: &str| Ok(Progress::Drifted { message: message.into() });
         // A first try begins from the very state that was planned; a later one may find its own half-written work.
-        let same = match tries {
-            0 => digest_variables(&now, &|_| false, &digest_names) == *baseline_digest,
-            _ => digest_variables(&now, &touched, &digest_names) == *untouched_digest,
-        };
-        Ok(match same {
-            true => Progress::NotStarted,
-            false => Progress::Drifted { message: "somebody changed the variables since the plan was made".into() },
-        })
-    }
-}
-
-fn reading(read: Result<Progress, Refusal>) -> Reading {
-    match read {
-        Ok(progress) => Reading::Progress(progress),
-        Err(refusal) if refusal.temporary => Reading::Unreadable(refusal.message),
-        Err(refusal) => Reading::Blocked(refusal.message),
-    }
-}
-
-/// Carries a step on by one thing.
-pub(super) async fn carry_out(
-    context: &Context,
-    request: RollbackRequest,
-    target: &DeploymentTarget,
-    step: &PlannedStep,
-) -> Result<Step, Failure> {
-    let status = request.status.clone().unwrap_or_default();
-    let record = rollback::record(&status, &step.key).cloned();
-    if let Some(left) = context.wait_to_begin(&format!("{}/{}", request.uid().unwrap_or_default(), step.key)) {
-        let said = record.as_ref().and_then(|record| record.message.clone()).unwrap_or_default();
-        return Ok(Step::wait(request, status, Reason::RateLimited, format!("step {}: {said}", step.key), left));
-    }
-    let opened = open(context, &request, target, step).await?;
-    let tries = record.as_ref().map_or(0, |record| record.attempt);
-    let read = match &opened {
-        Ok(opened) => opened.read(context, step, tries).await,
-        Err(refusal) => Err(refusal.clone()),
-    };
-    let decision = decide_step(&view(context, &request, &status, step, record.as_ref(), reading(read)));
-    match (decision, opened) {
-        (StepDecision::Begin, Ok(opened)) => begin(context, request, step, &opened).await,
-        (StepDecision::Begin, Err(refusal)) => Ok(Step::stall(request, status, refusal.reason, refusal.message)),
-        (StepDecision::Record(event), _) => record_event(context, request, target, step, event).await,
-        (StepDecision::Wait(why), _) => {
-            let words = format!("step {}: {why}", step.key);
-            Ok(Step::wait(request, status, Reason::RollingBack, words, context.config.poll_interval))
+        if tries == 0 {
+            return match digest_variables(&now, &|_| false, &digest_names) == *baseline_digest {
+                true => Ok(Progress::NotStarted),
+                false => drifted("somebody changed the variables since the plan was made"),
+            };
         }
-        (StepDecision::Ask(question), _) => ask(request, status, step, question),
-        // The run has ended, and this is its release: what cannot be put back is said, and how it ended stays.
-        (StepDecision::Stop(message) | StepDecision::Replan(message), _) if status.outcome.is_some() => {
-            record_event(context, request, target, step, StepEvent::Failed { message }).await
+        let touched: Vec<&String> = added.iter().chain(changed).chain(removed).collect();
+        if digest_variables(&now, &|name| touched.iter().any(|one| *one == name), &digest_names) != *untouched_digest {
+            return drifted("somebody changed the variables since the plan was made");
         }
-        (StepDecision::Replan(why), _) => planning::plan_again(context, request, target, &why).await,
-        (StepDecision::Stop(why), _) => {
-            let words =
-                format!("step {}: {why}. Somebody else changed the platform: nothing was overwritten", step.key);
-            Ok(end(request, status, Outcome::Failed, Reason::Drifted, &words))
-        }
-        (StepDecision::Pause(why), _) => {
-            let words = format!("step {}: {why}. The run goes on by itself once this is mended", step.key);
-            Ok(Step::stall(request, status, Reason::CredentialsRejected, words))
+        let foreign = before.and_then(|before| {
+            let wanted = |name: &String| self.values.get(name).map(|value| key.value(value));
+            touched.into_iter().find(|name| !is_ours(&now, name, before.get(*name), wanted(name).as_ref()))
+        });
+        match foreign {
+            Some(name) => drifted(&format!("somebody else has set {name} meanwhile")),
+            None => Ok(Progress::NotStarted),
         }
     }
 }
 
-fn view<'a>(
-    context: &Context,
-    request: &'a RollbackRequest,
-    status: &'a RollbackRequestStatus,
-    step: &'a PlannedStep,
-    record: Option<&'a StepRecord>,
-    reading: Reading,
-) -> StepView<'a> {
-    let attempt = record.and_then(|record| record.intent.as_ref());
-    let open_for = attempt.map(|intent| context.seen_for(&intent.id)).unwrap_or_default();
-    let applied = record.is_some_and(|record| record.state == StepState::Applied);
-    let settled = applied
-        && context.seen_for(&format!("{}/{}/applied", request.uid().unwrap_or_default(), step.key))
-            > context.config.settle_slack;
-    let deadline = attempt.map_or(0, |intent| u64::try_from(intent.deadline_seconds).unwrap_or(0));
-    let under_way = Duration::from_secs(deadline) + context.config.settle_slack;
-    StepView {
-        step,
-        record,
-        reading,
-        waited_out: open_for > under_way,
-        window_over: open_for > under_way + context.config.probe_window,
-        settled,
-        has_effects: rollback::has_effects(status),
-        answer: match (&status.plan, attempt) {
-            (Some(plan), Some(intent)) => rollback::answer(request, plan, &intent.id),
-            _ => None,
-        },
+/// Whether a variable is as it was before the step, or as the step writes it.
+fn is_ours(now: &Variables, name: &str, before: Option<&String>, wanted: Option<&String>) -> bool {
+    match now.get(name) {
+        Some(Variable::Readable { digest }) => Some(digest) == before || Some(digest) == wanted,
+        Some(Variable::Opaque) => false,
+        None => before.is_none() || wanted.is_none(),
     }
 }
 
 /// Commits the intent, sends once, records the outcome.
-async fn begin(
+pub(super) async fn send(
     context: &Context,
     request: RollbackRequest,
     step: &PlannedStep,
     opened: &Opened,
-) -> Result<Step, Failure> {
+) -> Result<(), Failure> {
     let change = serde_json::to_vec(&step.change).map_err(|error| Failure::Bug(error.to_string()))?;
     let baseline_digest = sha256_hex(format!("{}{}", step.from, step.resource).as_bytes());
     let sending = Sending { class: step.class, params_digest: sha256_hex(&change), baseline_digest };
     let ledger = StepLedger::new(context, request, &step.key);
-    let request =
-        send_once(ledger, sending, |intent| opened.platform.apply(intent, &step.change, opened.context())).await?;
-    let status = request.status.clone().unwrap_or_default();
-    let words = format!("step {}: {}, from {} to {}", step.key, step.action, step.from, step.to);
-    Ok(Step::go_on(request, status, Reason::RollingBack, words))
-}
-
-async fn record_event(
-    context: &Context,
-    request: RollbackRequest,
-    target: &DeploymentTarget,
-    step: &PlannedStep,
-    event: StepEvent,
-) -> Result<Step, Failure> {
-    let mut status = request.status.clone().unwrap_or_default();
-    let words = match &event {
-        StepEvent::ReadBack { evidence, .. } | StepEvent::AlreadySo { evidence, .. } => {
-            hold::rolled_away(context, target, step).await?;
-            evidence.clone()
-        }
-        StepEvent::Adopted { message, .. } | StepEvent::Failed { message } | StepEvent::Rearmed { message } => {
-            message.clone()
-        }
-        StepEvent::Intended(_)
-        | StepEvent::Taken { .. }
-        | StepEvent::NotSent { .. }
-        | StepEvent::Refused { .. }
-        | StepEvent::Unknown { .. } => String::new(),
-    };
-    status.question = None;
-    log_event::<RollbackRequest>(&mut status, &step.key, event)?;
-    Ok(Step::go_on(request, status, Reason::RollingBack, format!("step {}: {words}", step.key)))
-}
-
-/// Asks, and goes on looking: a trace of our call that shows later settles it as well.
-fn ask(
-    request: RollbackRequest,
-    mut status: RollbackRequestStatus,
-    step: &PlannedStep,
-    mut question: Question,
-) -> Result<Step, Failure> {
-    let started = rollback::record(&status, &step.key).is_some_and(|record| record.state == StepState::Started);
-    if started {
-        let message = "no answer was recorded before the operator stopped".into();
-        log_event::<RollbackRequest>(&mut status, &step.key, StepEvent::Unknown { message })?;
-    }
-    let digest = status.plan.as_ref().map(|plan| plan.digest.clone()).unwrap_or_default();
-    question.how_to_answer = format!(
-        "kubectl -n {} patch rbr {} --type=merge -p '{{\"spec\":{{\"confirmation\":{{\"planDigest\":\"{digest}\",\"confirmedBy\":\"<you>\",\
-         \"answers\":[{{\"attempt\":\"{}\",\"outcome\":\"Applied\",\"output\":\"<id that it made>\"}}]}}}}}}'  (or outcome NotApplied, without output)",
-        request.namespace().unwrap_or_default(),
-        request.name_any(),
-        question.attempt
-    );
-    let words = format!("{} Answer with the command in status.question.howToAnswer", question.question);
-    status.question = Some(question);
-    Ok(Step::stall(request, status, Reason::NeedsHuman, words))
+    send_once(ledger, sending, |intent| opened.platform.apply(intent, &step.change, opened.context())).await?;
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! What `spec.to` means, per component.
 
-use super::{BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse};
+use super::aspects::{Failing, Flags, Want};
+use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse};
 use crate::api::*;
-use crate::decide::facts::{Deploy, Variables};
+use crate::decide::facts::{Deploy, Variable, Variables};
+use k8s_openapi::jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where one component goes.
@@ -14,47 +16,85 @@ pub(super) struct Goal {
     pub commit: Option<String>,
     /// Variables that shall be there.
     pub variables: Option<Variables>,
+    /// Flags as they shall be.
+    pub flags: Option<BTreeMap<String, FlagState>>,
+    /// Dump that shall be restored.
+    pub data: Option<CapturedData>,
 }
 
 /// Where everything goes.
+#[derive(Debug, Default)]
 pub(super) struct Goals {
     /// In words.
     pub words: String,
-    /// Backup that values come from.
+    /// Backup that values, flags and data come from.
     pub backup: Option<PinnedRef>,
     /// Per component.
     pub components: BTreeMap<String, Goal>,
-}
-
-/// What of a component a strategy concerns.
-pub(super) fn concerns(strategy: Strategy) -> (bool, bool) {
-    let code = matches!(strategy, Strategy::Code | Strategy::Full);
-    let environment = matches!(strategy, Strategy::Environment | Strategy::Full);
-    (code, environment)
+    /// What is left although one might expect it, in words.
+    pub notes: Vec<String>,
 }
 
 pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
-    let to = facts.request.spec.to.clone().unwrap_or_default();
-    match (&to.backup_ref, &to.previous) {
-        (Some(reference), _) => to_backup(facts, &reference.name),
-        (None, Some(_)) => to_previous(facts),
-        (None, None) => refuse(Reason::NotYetSupported, "spec.to: only backupRef and previous are supported yet"),
-    }
-}
-
-fn to_backup(facts: &PlanFacts<'_>, name: &str) -> Result<Goals, PlanRefusal> {
-    let Some(backup) = facts.backups.first() else {
-        return refuse(Reason::BackupNotFound, format!("DeploymentBackup {name} does not exist"));
+    let spec = &facts.request.spec;
+    let Some(to) = &spec.to else {
+        return match spec.strategy {
+            Strategy::Failover => failover(facts),
+            Strategy::Failback => to_backup(facts, "what was there before the failover"),
+            _ => Ok(Goals { words: "every listed feature flag off".into(), ..Goals::default() }),
+        };
     };
-    let mut components = BTreeMap::new();
-    for component in &facts.components {
-        components.insert(component.name.clone(), from_backup(component, backup)?);
+    match to {
+        RollbackTo { backup_ref: Some(_), .. } => to_backup(facts, ""),
+        RollbackTo { undo_of: Some(undone), .. } => {
+            to_backup(facts, &format!("what was there before RollbackRequest {}", undone.name))
+        }
+        RollbackTo { last_healthy: Some(_), .. } => to_last_healthy(facts),
+        RollbackTo { deploys: Some(named), .. } => to_deploys(facts, named),
+        RollbackTo { time: Some(time), .. } => to_time(facts, time.0),
+        _ => to_previous(facts),
     }
-    let words = format!("backup {}", backup.pinned.name);
-    Ok(Goals { words, backup: Some(backup.pinned.clone()), components })
 }
 
-fn from_backup(component: &ComponentFacts, backup: &BackupFacts) -> Result<Goal, PlanRefusal> {
+/// A backup that was named, directly or by what it belongs to. The caller gives it as the only one.
+fn to_backup(facts: &PlanFacts<'_>, whose: &str) -> Result<Goals, PlanRefusal> {
+    let Some(backup) = facts.backups.first() else {
+        return refuse(Reason::BackupNotFound, "the backup to go back to does not exist");
+    };
+    let words = match whose.is_empty() {
+        true => format!("backup {}", backup.pinned.name),
+        false => format!("{whose} (backup {})", backup.pinned.name),
+    };
+    of_backup(facts, backup, words)
+}
+
+fn to_last_healthy(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
+    let stands = |backup: &&BackupFacts| {
+        let left = |name: &str, deploy: &str| rolled_away(facts.target, name).contains(deploy);
+        backup.healthy
+            && !backup.components.iter().any(|(name, held)| held.deploy.as_deref().is_some_and(|id| left(name, id)))
+    };
+    let Some(backup) = facts.backups.iter().find(stands) else {
+        let text = "no verified backup was made while a HealthPolicy said that the target was healthy, or its deploys were rolled away \
+                    from since: name one with spec.to.backupRef";
+        return refuse(Reason::NoHealthyBackup, text);
+    };
+    of_backup(facts, backup, format!("the last healthy backup, {}", backup.pinned.name))
+}
+
+fn of_backup(facts: &PlanFacts<'_>, backup: &BackupFacts, words: String) -> Result<Goals, PlanRefusal> {
+    let mut goals = Goals { words, backup: Some(backup.pinned.clone()), ..Goals::default() };
+    for component in facts.concerned() {
+        let held = held(component, backup)?;
+        let mut goal = Goal { deploy: held.deploy.clone(), commit: held.commit.clone(), ..Goal::default() };
+        take(component, backup, held, &mut goal)?;
+        goals.components.insert(component.name.clone(), goal);
+    }
+    Ok(goals)
+}
+
+/// What a backup holds of a component, if it is still the same resource.
+fn held<'a>(component: &ComponentFacts, backup: &'a BackupFacts) -> Result<&'a BackupComponentFacts, PlanRefusal> {
     let (name, backup_name) = (&component.name, &backup.pinned.name);
     let Some(held) = backup.components.get(name) else {
         let text = format!(
@@ -69,13 +109,71 @@ fn from_backup(component: &ComponentFacts, backup: &BackupFacts) -> Result<Goal,
         );
         return refuse(Reason::BackupOfAnotherTarget, text);
     }
-    Ok(Goal { deploy: held.deploy.clone(), commit: held.commit.clone(), variables: held.variables.clone() })
+    Ok(held)
+}
+
+/// Values, flags and data of one component from what a backup holds of it.
+fn take(
+    component: &ComponentFacts,
+    backup: &BackupFacts,
+    held: &BackupComponentFacts,
+    goal: &mut Goal,
+) -> Result<(), PlanRefusal> {
+    let aspects = component.aspects;
+    goal.variables = match aspects.failover {
+        Some(Failing::Back) => Some(failed_back(component, held.variables.as_ref())),
+        _ => held.variables.clone().filter(|_| aspects.environment != Want::No),
+    };
+    if matches!(aspects.flags, Flags::Recorded | Flags::Gradual) {
+        goal.flags = Some(held.flags.clone());
+    }
+    if aspects.data {
+        goal.data = held.data.clone();
+        if goal.data.is_none() {
+            let text = format!(
+                "backup {} holds no data of component {}: it is a Quick backup. Choose a Full one, or leave the component out with spec.components",
+                backup.pinned.name, component.name
+            );
+            return refuse(Reason::BackupLacksComponent, text);
+        }
+    }
+    Ok(())
+}
+
+fn failover(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
+    let mut goals = Goals { words: "the failover settings".into(), ..Goals::default() };
+    for component in facts.concerned() {
+        let mut wanted = component.variables.clone();
+        for (name, digest) in component.failover.iter().flatten() {
+            if wanted.get(name) == Some(&Variable::Opaque) {
+                let text = format!(
+                    "component {}: {name} cannot be read, so failing back could not put it back: take it out of failover.environment",
+                    component.name
+                );
+                return refuse(Reason::UnreadableVariables, text);
+            }
+            wanted.insert(name.clone(), Variable::Readable { digest: digest.clone() });
+        }
+        goals.components.insert(component.name.clone(), Goal { variables: Some(wanted), ..Goal::default() });
+    }
+    Ok(goals)
+}
+
+/// The variables as they are now, with those of the failover as they were before it.
+fn failed_back(component: &ComponentFacts, before: Option<&Variables>) -> Variables {
+    let mut wanted = component.variables.clone();
+    for name in component.failover.iter().flatten().map(|(name, _)| name) {
+        match before.and_then(|before| before.get(name)) {
+            Some(variable) => wanted.insert(name.clone(), variable.clone()),
+            None => wanted.remove(name),
+        };
+    }
+    wanted
 }
 
 fn to_previous(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
-    let (_, environment) = concerns(facts.request.spec.strategy);
-    let mut components = BTreeMap::new();
-    for component in facts.components.iter().filter(|component| component.branch.is_none()) {
+    let mut found = BTreeMap::new();
+    for component in facts.concerned().filter(|component| component.has_deploys()) {
         let Some(deploy) = previous(facts.target, component) else {
             let text = format!(
                 "component {}: no earlier deploy that was live and can be put back is known: name a backup with spec.to.backupRef",
@@ -83,14 +181,9 @@ fn to_previous(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
             );
             return refuse(Reason::NoPreviousDeploy, text);
         };
-        let goal = Goal { deploy: Some(deploy.id.clone()), commit: deploy.commit.clone(), variables: None };
-        components.insert(component.name.clone(), goal);
+        found.insert(component.name.clone(), deploy.clone());
     }
-    let backup = if environment { Some(add_values(facts, &mut components)?) } else { None };
-    add_branches(facts, &mut components)?;
-    let words = "the last good deploy before the current one".to_owned();
-    let words = backup.as_ref().map_or(words.clone(), |backup| format!("{words}, values from backup {}", backup.name));
-    Ok(Goals { words, backup, components })
+    by_deploys(facts, found, "the last good deploy before the current one".into(), None)
 }
 
 /// The last good deploy before the current one. A deploy that was rolled away from, or that a rollback made, is none.
@@ -98,53 +191,215 @@ fn previous<'a>(target: &DeploymentTarget, component: &'a ComponentFacts) -> Opt
     let deploys = &component.observation.deploys;
     let current = component.observation.current.as_ref()?;
     let at = deploys.iter().position(|deploy| deploy.id == current.id)?;
-    let left: BTreeSet<&str> = target
-        .status
-        .iter()
-        .flat_map(|status| &status.rolled_away_from)
-        .filter(|left| left.component == component.name)
-        .map(|left| left.deploy.as_str())
-        .collect();
+    let left = rolled_away(target, &component.name);
     deploys[at + 1..].iter().find(|deploy| {
         let same_release = current.by_rollback && deploy.commit.is_some() && deploy.commit == current.commit;
-        deploy.can_return && !deploy.by_rollback && !left.contains(deploy.id.as_str()) && !same_release
+        is_release(deploy) && !left.contains(deploy.id.as_str()) && !same_release
     })
 }
 
-/// Values come from the newest verified backup in which every component ran the deploy returned to.
-fn add_values(facts: &PlanFacts<'_>, goals: &mut BTreeMap<String, Goal>) -> Result<PinnedRef, PlanRefusal> {
-    let with_values: Vec<&ComponentFacts> = facts.components.iter().filter(|c| c.capabilities.environment).collect();
-    let fits = |backup: &&BackupFacts| {
-        with_values.iter().all(|component| {
-            let held = backup.components.get(&component.name);
-            let wanted = goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
-            held.is_some_and(|held| held.deploy.as_ref() == wanted && held.resource == component.observation.resource)
+fn is_release(deploy: &Deploy) -> bool {
+    deploy.can_return && !deploy.by_rollback
+}
+
+fn rolled_away<'a>(target: &'a DeploymentTarget, component: &str) -> BTreeSet<&'a str> {
+    let left = target.status.iter().flat_map(|status| &status.rolled_away_from);
+    left.filter(|left| left.component == component).map(|left| left.deploy.as_str()).collect()
+}
+
+/// What was live at a time: the newest release that had been made by then and was not rolled away from since.
+fn to_time(facts: &PlanFacts<'_>, time: Timestamp) -> Result<Goals, PlanRefusal> {
+    let mut found = BTreeMap::new();
+    for component in facts.concerned().filter(|component| component.has_deploys()) {
+        let left = rolled_away(facts.target, &component.name);
+        let made = |deploy: &Deploy| deploy.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+        let stood = component.observation.deploys.iter().filter(|deploy| {
+            let current = component.observation.current.as_ref().is_some_and(|current| current.id == deploy.id);
+            (is_release(deploy) || current)
+                && !left.contains(deploy.id.as_str())
+                && made(deploy).is_some_and(|made| made <= time)
+        });
+        let Some(deploy) = stood.max_by_key(|deploy| made(deploy)) else {
+            let text = format!(
+                "component {}: no deploy is known that was made by {time} and can be put back: choose a later time or a backup",
+                component.name
+            );
+            return refuse(Reason::NoPreviousDeploy, text);
+        };
+        found.insert(component.name.clone(), deploy.clone());
+    }
+    by_deploys(facts, found, format!("what was live at {time}"), Some(time))
+}
+
+/// The deploys that somebody saw in a dashboard. Components that are not named stay.
+fn to_deploys(facts: &PlanFacts<'_>, named: &BTreeMap<String, String>) -> Result<Goals, PlanRefusal> {
+    if let Some(unknown) = named.keys().find(|name| !facts.concerned().any(|component| component.name == **name)) {
+        let known: Vec<&str> = facts.concerned().map(|component| component.name.as_str()).collect();
+        let text = format!(
+            "spec.to.deploys names {unknown}, which this request does not concern: it concerns {}",
+            known.join(", ")
+        );
+        return refuse(Reason::ComponentUnknown, text);
+    }
+    let mut found = BTreeMap::new();
+    for component in facts.concerned() {
+        let Some(wanted) = named.get(&component.name) else { continue };
+        found.insert(component.name.clone(), named_deploy(component, wanted)?);
+    }
+    by_deploys(facts, found, "the deploys that the request names".into(), None)
+}
+
+/// A deploy by its id or its commit, whole or by at least seven first letters.
+fn named_deploy(component: &ComponentFacts, wanted: &str) -> Result<Deploy, PlanRefusal> {
+    let whole = wanted.len() == 40 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if component.branch.is_some() {
+        if !whole {
+            let text = format!("component {}: a branch needs the whole commit, 40 hex digits", component.name);
+            return refuse(Reason::AmbiguousCommit, text);
+        }
+        let commit = wanted.to_ascii_lowercase();
+        return Ok(Deploy { id: commit.clone(), commit: Some(commit), ..Deploy::default() });
+    }
+    let deploys = &component.observation.deploys;
+    if let Some(found) = deploys.iter().find(|deploy| deploy.id == wanted) {
+        return Ok(found.clone());
+    }
+    let prefix = |deploy: &&Deploy| {
+        wanted.len() >= 7
+            && deploy.can_return
+            && deploy.commit.as_deref().is_some_and(|commit| commit.starts_with(wanted))
+    };
+    let matching: Vec<&Deploy> = deploys.iter().filter(prefix).collect();
+    let commits: BTreeSet<&str> = matching.iter().filter_map(|deploy| deploy.commit.as_deref()).collect();
+    match (matching.first(), commits.len()) {
+        (Some(newest), 1) => Ok((*newest).clone()),
+        (Some(_), _) => {
+            let text = format!("component {}: {wanted} begins more than one commit: write more of it", component.name);
+            refuse(Reason::AmbiguousCommit, text)
+        }
+        (None, _) => {
+            let known: Vec<&str> =
+                deploys.iter().filter(|d| d.can_return).take(5).map(|deploy| deploy.id.as_str()).collect();
+            let text = format!(
+                "component {}: no deploy with the id or commit {wanted} is known; it can go back to {}",
+                component.name,
+                if known.is_empty() { "none".into() } else { known.join(", ") }
+            );
+            refuse(Reason::DeployGone, text)
+        }
+    }
+}
+
+/// Goals from the deploys returned to, with everything else from a backup in which they ran.
+fn by_deploys(
+    facts: &PlanFacts<'_>,
+    found: BTreeMap<String, Deploy>,
+    words: String,
+    until: Option<Timestamp>,
+) -> Result<Goals, PlanRefusal> {
+    let mut goals = Goals { words, ..Goals::default() };
+    for (name, deploy) in &found {
+        let goal = Goal { deploy: Some(deploy.id.clone()), commit: deploy.commit.clone(), ..Goal::default() };
+        goals.components.insert(name.clone(), goal);
+    }
+    add_held(facts, &mut goals, until)?;
+    add_branches(facts, &mut goals)?;
+    let placeless = |component: &&ComponentFacts| component.aspects.code || component.aspects.data;
+    for component in facts.concerned().filter(placeless).filter(|one| !goals.components.contains_key(&one.name)) {
+        goals.notes.push(format!("{}: nothing says where it should go back to, so it stays", component.name));
+    }
+    Ok(goals)
+}
+
+/// Whether a component cannot go without what only a backup holds.
+fn must_be_held(component: &ComponentFacts) -> bool {
+    let aspects = component.aspects;
+    aspects.environment == Want::Yes || aspects.flags == Flags::Recorded || aspects.data
+}
+
+/// The newest verified backup in which every component ran the deploy returned to.
+pub(super) fn backup_of<'a>(
+    facts: &'a PlanFacts<'_>,
+    goals: &BTreeMap<String, Goal>,
+    until: Option<Timestamp>,
+) -> Option<&'a BackupFacts> {
+    let ran = |backup: &BackupFacts| {
+        facts.concerned().filter(|component| component.has_deploys()).all(|component| {
+            let goal = goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
+            goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.deploy.as_ref() == goal)
         })
     };
-    let Some(backup) = facts.backups.iter().find(fits) else {
-        let wanted: Vec<String> = with_values
+    let anchored = goals.values().any(|goal| goal.deploy.is_some());
+    let in_time = |backup: &BackupFacts| until.is_none_or(|until| backup.finished.is_some_and(|done| done <= until));
+    // Without a deploy to recognise it by, only its time tells a backup.
+    facts.backups.iter().find(|backup| {
+        holds_all(facts, backup) && if anchored { ran(backup) } else { until.is_some() && in_time(backup) }
+    })
+}
+
+/// Whether a backup holds all that the request cannot go without.
+fn holds_all(facts: &PlanFacts<'_>, backup: &BackupFacts) -> bool {
+    facts.concerned().filter(|component| must_be_held(component)).all(|component| {
+        let held = backup.components.get(&component.name);
+        held.is_some_and(|held| {
+            held.resource == component.observation.resource && (!component.aspects.data || held.data.is_some())
+        })
+    })
+}
+
+fn add_held(facts: &PlanFacts<'_>, goals: &mut Goals, until: Option<Timestamp>) -> Result<(), PlanRefusal> {
+    let wanting: Vec<&ComponentFacts> = facts
+        .concerned()
+        .filter(|component| must_be_held(component) || component.aspects.environment == Want::IfHeld)
+        .filter(|component| goals.components.contains_key(&component.name) || !component.has_deploys())
+        .filter(|component| component.branch.is_none())
+        .collect();
+    let Some(backup) = backup_of(facts, &goals.components, until) else {
+        let must: Vec<&str> = wanting
             .iter()
-            .filter_map(|c| Some(format!("{} at {}", c.name, goals.get(&c.name)?.deploy.as_ref()?)))
+            .filter(|component| must_be_held(component))
+            .map(|component| component.name.as_str())
             .collect();
+        if must.is_empty() {
+            for component in wanting {
+                goals
+                    .notes
+                    .push(format!("{}: no verified backup holds its variables of then, so they stay", component.name));
+            }
+            return Ok(());
+        }
         let text = format!(
-            "no verified backup holds {}: strategy Code needs no values, or name a backup with spec.to.backupRef",
-            wanted.join(", ")
+            "no verified backup holds {} with the deploys returned to: strategy Code needs no values, or name a backup with spec.to.backupRef",
+            must.join(", ")
         );
         return refuse(Reason::NoBackupForDeploy, text);
     };
-    for component in with_values {
-        if let (Some(goal), Some(held)) = (goals.get_mut(&component.name), backup.components.get(&component.name)) {
-            goal.variables = held.variables.clone();
+    for component in wanting {
+        if !backup.components.contains_key(&component.name) && !must_be_held(component) {
+            goals
+                .notes
+                .push(format!("{}: no verified backup holds its variables of then, so they stay", component.name));
+            continue;
         }
+        let held = held(component, backup)?;
+        take(component, backup, held, goals.components.entry(component.name.clone()).or_default())?;
+        goals.backup = Some(backup.pinned.clone());
     }
-    Ok(backup.pinned.clone())
+    if goals.backup.is_some() {
+        goals.words = format!("{}, values from backup {}", goals.words, backup.pinned.name);
+    }
+    Ok(())
 }
 
 /// A branch goes to the commit of the deploys returned to, if they agree on one.
-fn add_branches(facts: &PlanFacts<'_>, goals: &mut BTreeMap<String, Goal>) -> Result<(), PlanRefusal> {
-    for component in facts.components.iter().filter(|component| component.branch.is_some()) {
+fn add_branches(facts: &PlanFacts<'_>, goals: &mut Goals) -> Result<(), PlanRefusal> {
+    let named = facts.request.spec.to.as_ref().is_some_and(|to| to.deploys.is_some());
+    for component in facts.concerned().filter(|component| component.branch.is_some() && component.aspects.code) {
+        if named || goals.components.contains_key(&component.name) {
+            continue; // a branch that was not named stays
+        }
         let commits: BTreeMap<&String, &String> =
-            goals.iter().filter_map(|(name, goal)| Some((goal.commit.as_ref()?, name))).collect();
+            goals.components.iter().filter_map(|(name, goal)| Some((goal.commit.as_ref()?, name))).collect();
         let goal = match commits.len() {
             1 => Goal { commit: commits.keys().next().map(|commit| (*commit).clone()), ..Goal::default() },
             0 => {
@@ -165,7 +420,7 @@ fn add_branches(facts: &PlanFacts<'_>, goals: &mut BTreeMap<String, Goal>) -> Re
                 return refuse(Reason::AmbiguousCommit, text);
             }
         };
-        goals.insert(component.name.clone(), goal);
+        goals.components.insert(component.name.clone(), goal);
     }
     Ok(())
 }

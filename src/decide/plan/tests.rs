@@ -45,6 +45,10 @@ fn backend() -> ComponentFacts {
         },
         variables: variables(&[("A", "1"), ("B", "2"), ("NEW", "9"), ("MASKED", "?")]),
         branch: None,
+        aspects: Aspects::default(),
+        failover: None,
+        failover_redeploys: false,
+        hooks: vec![],
     }
 }
 
@@ -97,6 +101,7 @@ fn backup() -> BackupFacts {
         deploy: Some("dep-1".into()),
         commit: Some("aaaa".into()),
         variables: Some(variables(&[("A", "1"), ("B", "old"), ("GONE", "3"), ("MASKED", "?")])),
+        ..BackupComponentFacts::default()
     };
     let source = BackupComponentFacts {
         resource: "R_1:refs/heads/main".into(),
@@ -106,6 +111,7 @@ fn backup() -> BackupFacts {
     BackupFacts {
         pinned: PinnedRef { name: "good".into(), uid: "backup-uid".into() },
         finished: None,
+        healthy: false,
         components: [("backend".into(), backend), ("source".into(), source)].into(),
     }
 }
@@ -129,7 +135,25 @@ fn plan_for(
     components: Vec<ComponentFacts>,
 ) -> Result<Plan, PlanRefusal> {
     let request = request(to, strategy);
-    build(&PlanFacts { request: &request, target, components, backups: vec![backup()], digest_names: &digest_names })
+    build_for(&request, target, components, vec![backup()])
+}
+
+/// The plan, with each component as the target would have it.
+fn build_for(
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    mut components: Vec<ComponentFacts>,
+    backups: Vec<BackupFacts>,
+) -> Result<Plan, PlanRefusal> {
+    let mut target = target.clone();
+    for facts in &mut components {
+        let component = serde_json::json!({"name": facts.name, "role": facts.role, "dependsOn": facts.depends_on});
+        let mut component: Component = serde_json::from_value(component).unwrap();
+        component.failover = facts.failover.as_ref().map(|_| FailoverSpec { environment: None, redeploy: false });
+        facts.aspects = aspects(request, &target, &component, facts.capabilities);
+        target.spec.components.push(component);
+    }
+    build(&PlanFacts { request, target: &target, components, backups, digest_names: &digest_names })
 }
 
 fn keys(plan: &Plan) -> Vec<&str> {
@@ -178,6 +202,7 @@ fn previous_takes_the_branch_along_where_the_commits_agree() {
     assert!(matches!(&made.steps[2].change, Change::MoveBranch { after: Some(after), .. } if after == "aaaa"));
     let mut other = backend();
     other.name = "worker".into();
+    other.observation.resource = "srv-9".into();
     other.observation.deploys[1].commit = Some("cccc".into());
     let refused = plan(to_previous(), Strategy::Code, vec![backend(), other, source(BranchRollback::ForcedMove)]);
     assert_eq!(refused.unwrap_err().reason, Reason::AmbiguousCommit);

@@ -30,6 +30,9 @@ pub fn phase(status: &RollbackRequestStatus) -> &'static str {
         return "Queued";
     }
     let Some(plan) = &status.plan else { return "Pending" };
+    if status.undo.is_some() {
+        return "RollingBack";
+    }
     if status.confirmed_at.is_none() {
         return "AwaitingConfirmation";
     }
@@ -54,6 +57,7 @@ pub fn what_was_done(status: &RollbackRequestStatus) -> String {
             plan.steps.iter().filter(|step| wanted(state(step))).map(|step| step.key.as_str()).collect();
         keys.join(", ")
     };
+    let failed = named(|state| state == Some(StepState::Failed));
     let done = named(|state| state == Some(StepState::Verified));
     let open = named(|state| matches!(state, Some(StepState::Started | StepState::Applied | StepState::Ambiguous)));
     let not_done = named(|state| state.is_none());
@@ -66,6 +70,9 @@ pub fn what_was_done(status: &RollbackRequestStatus) -> String {
     }
     if !open.is_empty() {
         words.push(format!("under way: {open}"));
+    }
+    if !failed.is_empty() && !untouched {
+        words.push(format!("failed: {failed}"));
     }
     if !not_done.is_empty() && !untouched {
         words.push(format!("not done: {not_done}"));

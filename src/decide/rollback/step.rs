@@ -1,6 +1,6 @@
 //! One step: from its record and what was just read, exactly one thing to do.
 
-use crate::api::{Answer, AnsweredOutcome, EffectClass, PlannedStep, Question, StepRecord, StepState};
+use crate::api::{Answer, AnsweredOutcome, EffectClass, PlannedStep, Question, Reason, StepRecord, StepState};
 use crate::decide::facts::Progress;
 use crate::decide::step_log::StepEvent;
 
@@ -11,8 +11,10 @@ pub enum Reading {
     Progress(Progress),
     /// It did not; a later try may go better.
     Unreadable(String),
-    /// The resource is gone, or the credential does not reach it: somebody must act.
+    /// The credential does not reach it: somebody must act, and then it goes on.
     Blocked(String),
+    /// The resource is gone, and with it everything that could be read.
+    Gone(String),
 }
 
 /// All that a step's decision is made from.
@@ -30,6 +32,8 @@ pub struct StepView<'a> {
     pub window_over: bool,
     /// A call that was taken has had the time to show.
     pub settled: bool,
+    /// The step's own deadline has passed.
+    pub late: bool,
     /// Any earlier step of this run may have changed something.
     pub has_effects: bool,
     /// What a person found out about this attempt.
@@ -50,7 +54,7 @@ pub enum StepDecision {
     /// Somebody else changed the platform, and nothing of ours has happened yet: make the plan anew.
     Replan(String),
     /// Somebody else changed the platform under a run that has effects: stop.
-    Stop(String),
+    Stop(Reason, String),
     /// Nothing can be read until somebody acts: pause, keep lock and intent.
     Pause(String),
 }
@@ -63,10 +67,14 @@ pub fn decide_step(view: &StepView<'_>) -> StepDecision {
     {
         return answered(answer); // also where the platform can no longer be read
     }
+    if let Some(settled) = named_by_answer(view) {
+        return settled;
+    }
     let progress = match &view.reading {
         Reading::Progress(progress) => progress,
         Reading::Unreadable(why) => return StepDecision::Wait(why.clone()),
-        Reading::Blocked(why) => return StepDecision::Pause(why.clone()),
+        Reading::Blocked(why) => return blocked(view, why),
+        Reading::Gone(why) => return gone(view, why),
     };
     match view.record {
         None => not_begun(view, progress),
@@ -79,11 +87,42 @@ pub fn decide_step(view: &StepView<'_>) -> StepDecision {
     }
 }
 
+/// Whether a call may be under way that must not be sent again.
+fn may_be_lost<'a>(view: &StepView<'a>) -> Option<&'a StepRecord> {
+    let open = |record: &&StepRecord| {
+        matches!(record.state, StepState::Started | StepState::Ambiguous) && record.intent.is_some()
+    };
+    view.record.filter(open).filter(|_| !view.step.class.may_repeat() && view.waited_out)
+}
+
+/// Locks and intent stay; with the credential back the step goes on by itself. What only a person can tell is asked all the same.
+fn blocked(view: &StepView<'_>, why: &str) -> StepDecision {
+    match may_be_lost(view) {
+        Some(record) => ask(view, record, why),
+        None => StepDecision::Pause(why.into()),
+    }
+}
+
+/// A resource that is gone is not made again.
+fn gone(view: &StepView<'_>, why: &str) -> StepDecision {
+    match (may_be_lost(view), view.record) {
+        (Some(record), _) => ask(view, record, why),
+        (None, Some(record)) if record.intent.is_some() => {
+            if view.waited_out || record.state == StepState::Applied {
+                return StepDecision::Record(StepEvent::Failed { message: why.into() });
+            }
+            StepDecision::Wait(why.into())
+        }
+        _ if view.has_effects => StepDecision::Stop(Reason::ResourceGone, why.into()),
+        _ => StepDecision::Replan(why.into()),
+    }
+}
+
 /// Nothing was sent, or what was sent certainly did nothing.
 fn not_begun(view: &StepView<'_>, progress: &Progress) -> StepDecision {
     let keyless = !view.step.class.may_repeat();
     let drift = |message: &str| match view.has_effects {
-        true => StepDecision::Stop(format!("{}: {message}", view.step.component)),
+        true => StepDecision::Stop(Reason::Drifted, format!("{}: {message}", view.step.component)),
         false => StepDecision::Replan(format!("{}: {message}", view.step.component)),
     };
     match progress {
@@ -135,6 +174,15 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
     }
 }
 
+/// A call that was taken, and several things that could be its result: a person names the one that is.
+fn named_by_answer(view: &StepView<'_>) -> Option<StepDecision> {
+    let (record, answer) = (view.record?, view.answer?);
+    let named = answer.output.is_some() && answer.output != record.output;
+    let refused = answer.outcome == AnsweredOutcome::NotApplied;
+    let unclear = matches!(view.reading, Reading::Progress(Progress::Unclear { .. }));
+    (record.state == StepState::Applied && unclear && (named || refused)).then(|| answered(answer))
+}
+
 fn answered(answer: &Answer) -> StepDecision {
     let Answer { attempt, outcome, output } = answer;
     match outcome {
@@ -172,6 +220,10 @@ fn taken(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> StepD
         }
         Progress::InProgress { output: Some(output), message } if record.output.as_ref() != Some(output) => {
             StepDecision::Record(StepEvent::Adopted { output: Some(output.clone()), message: message.clone() })
+        }
+        Progress::InProgress { message, .. } if view.late => {
+            let limit = view.step.deadline_seconds;
+            StepDecision::Record(StepEvent::Failed { message: format!("not done within {limit} s: {message}") })
         }
         Progress::InProgress { message, .. } => StepDecision::Wait(message.clone()),
         Progress::NotStarted if !view.settled => {

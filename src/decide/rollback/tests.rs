@@ -2,6 +2,7 @@ use super::*;
 use crate::decide::facts::Progress;
 use crate::decide::step_log::{StepEvent, advance};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -46,6 +47,7 @@ fn plan() -> Plan {
         not_restored: vec![],
         steps: vec![step("01", EffectClass::SetToValue), step("02", EffectClass::Keyless)],
         release: vec![step("release-01", EffectClass::SetToValue)],
+        undo: vec![],
     }
 }
 
@@ -54,6 +56,8 @@ fn request(status: RollbackRequestStatus) -> RollbackRequest {
         serde_json::json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": "Code", "to": {"previous": {}}});
     let mut request = RollbackRequest::new("back", serde_json::from_value(spec).unwrap());
     request.metadata.creation_timestamp = Some(Time(at(1_000)));
+    request.metadata.uid = Some("request-uid".into());
+    request.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
     request.status = Some(status);
     request
 }
@@ -82,70 +86,330 @@ fn confirmed() -> RollbackRequestStatus {
     RollbackRequestStatus {
         plan: Some(plan()),
         confirmed_at: Some(Time(at(1_001))),
-        locks: vec!["lock".into()],
+        locks: vec!["render/srv-1".into()],
+        target: Some(PinnedRef { name: "t".into(), uid: "target-uid".into() }),
         started: Some(Time(at(1_000))),
         ..RollbackRequestStatus::default()
     }
 }
 
+fn target() -> DeploymentTarget {
+    let mut target = DeploymentTarget::new("t", serde_json::from_value(serde_json::json!({"components": []})).unwrap());
+    target.metadata.uid = Some("target-uid".into());
+    target
+}
+
+fn held_by(uid: &str, components: &[&str]) -> DeploymentTarget {
+    let mut target = target();
+    let components = components.iter().map(|name| (*name).to_owned()).collect();
+    let holder = FreezeHolder { name: "back".into(), uid: uid.into(), components };
+    let freeze = FreezeStatus { since: Time(at(1_000)), holders: vec![holder], settings: vec![] };
+    target.status = Some(DeploymentTargetStatus { freeze: Some(freeze), ..DeploymentTargetStatus::default() });
+    target
+}
+
+const LIMITS: Limits = Limits {
+    settle_slack: Duration::from_secs(10),
+    probe_window: Duration::from_secs(60),
+    poll_interval: Duration::from_secs(2),
+};
+
+fn decided(request: &RollbackRequest, target: &DeploymentTarget, facts: &Facts, now: i64) -> Decision {
+    next(&View { request, target: Some(target), facts, limits: LIMITS, now: at(now) })
+}
+
+fn learns(status: &RollbackRequestStatus, target: &DeploymentTarget) -> Decision {
+    decided(&request(status.clone()), target, &Facts::default(), 1_010)
+}
+
+fn written(decision: Decision) -> (Vec<Effect>, RollbackRequestStatus) {
+    let Decision::Do(effects, write) = decision else { panic!("{decision:?}") };
+    (effects, write.status)
+}
+
+fn read(key: &str, progress: Progress) -> Facts {
+    reads(&[(key, progress)])
+}
+
+fn reads(all: &[(&str, Progress)]) -> Facts {
+    let facts = |progress: &Progress| StepFacts {
+        reading: Reading::Progress(progress.clone()),
+        open_for: Duration::from_secs(1_000),
+        applied_for: Duration::from_secs(1_000),
+        begin_in: Duration::ZERO,
+    };
+    Facts {
+        steps: all.iter().map(|(key, progress)| ((*key).to_owned(), facts(progress))).collect(),
+        ..Facts::default()
+    }
+}
+
+fn asks_for(decision: &Decision) -> Vec<&str> {
+    let Decision::Learn(Need::Steps(steps)) = decision else { panic!("{decision:?}") };
+    steps.iter().map(|step| step.key.as_str()).collect()
+}
+
 #[test]
 fn a_run_goes_through_its_stages_in_order() {
-    let mut status = RollbackRequestStatus { started: Some(Time(at(1_000))), ..RollbackRequestStatus::default() };
-    let stage_of = |status: &RollbackRequestStatus, holds| {
-        stage(&request(status.clone()), if holds { Holding::Last } else { Holding::No }, at(1_010))
+    let (free, held) = (target(), held_by("request-uid", &["backend"]));
+    let mut status = RollbackRequestStatus {
+        started: Some(Time(at(1_000))),
+        target: Some(PinnedRef { name: "t".into(), uid: "target-uid".into() }),
+        ..RollbackRequestStatus::default()
     };
-    assert_eq!(stage_of(&status, false), Stage::Plan);
+    assert_eq!(learns(&status, &free), Decision::Learn(Need::Plan));
     status.plan = Some(plan());
-    assert_eq!(stage_of(&status, false), Stage::Confirm);
-    status.confirmed_at = Some(Time(at(1_001)));
-    assert_eq!(stage_of(&status, false), Stage::Lock);
-    status.locks = vec!["lock".into()];
-    assert_eq!(stage_of(&status, false), Stage::Hold);
-    assert!(matches!(stage_of(&status, true), Stage::Step(step) if step.key == "01"));
+    status = written(learns(&status, &free)).1;
+    assert!(status.confirmed_at.is_some(), "the default policy asks nobody about a plan that destroys nothing");
+    let wanted = vec!["render/srv-1".to_owned()];
+    assert_eq!(learns(&status, &free), Decision::Learn(Need::Locks(wanted.clone())));
+    let taken = Facts { locks: Some(None), plan: Some(Ok(Box::new(plan()))), ..Facts::default() };
+    let (effects, status_locked) = written(decided(&request(status), &free, &taken, 1_010));
+    assert!(matches!(&effects[..], [Effect::Target(_)]));
+    status = status_locked;
+    assert_eq!(status.locks, wanted);
+    assert!(
+        matches!(&written(learns(&status, &free)).0[..], [Effect::Target(changes)] if matches!(changes[0], TargetChange::Freeze(Some(_))))
+    );
+    assert_eq!(asks_for(&learns(&status, &held)), ["01"]);
     status.steps.push(verified("01"));
-    assert_eq!(stage_of(&status, true), Stage::SafetyBackup);
+    assert!(matches!(learns(&status, &held), Decision::Learn(Need::Safety(_))));
     status.safety_backup_verified = true;
-    assert!(matches!(stage_of(&status, true), Stage::Step(step) if step.key == "02"));
+    assert_eq!(asks_for(&learns(&status, &held)), ["02"]);
     status.steps.push(verified("02"));
-    assert_eq!(stage_of(&status, true), Stage::Verify);
-    status.outcome = Some(Outcome::Succeeded);
-    assert_eq!(stage_of(&status, true), Stage::Unlock);
-    status.locks.clear();
-    assert_eq!(stage_of(&status, true), Stage::Settled);
-    let mut released = request(status.clone());
+    assert_eq!(learns(&status, &held), Decision::Learn(Need::Verification));
+    let holds = Facts { verified: Some(Verified::Holds(None)), ..Facts::default() };
+    status = written(decided(&request(status), &held, &holds, 1_010)).1;
+    assert_eq!(status.outcome, Some(Outcome::Succeeded));
+    let (effects, status) = written(learns(&status, &held));
+    assert!(matches!(&effects[..], [Effect::GiveBack(locks)] if *locks == wanted));
+    assert_eq!(learns(&status, &held), Decision::Rest(None));
+    let mut released = request(status);
     released.spec.release = Some(true);
-    assert!(matches!(stage(&released, Holding::Last, at(1_010)), Stage::Release(step) if step.key == "release-01"));
-    assert_eq!(stage(&released, Holding::Shared, at(1_010)), Stage::Unhold);
+    assert_eq!(asks_for(&decided(&released, &held, &Facts::default(), 1_010)), ["release-01"]);
     released.status.as_mut().unwrap().steps.push(verified("release-01"));
-    assert_eq!(stage(&released, Holding::Last, at(1_010)), Stage::Unhold);
+    let (effects, _) = written(decided(&released, &held, &Facts::default(), 1_010));
+    assert_eq!(effects[0], Effect::Target(vec![TargetChange::Freeze(None)]));
+}
+
+#[test]
+fn a_component_that_another_holds_too_stays_frozen() {
+    let mut both = held_by("request-uid", &["backend"]);
+    let freeze = both.status.as_mut().unwrap().freeze.as_mut().unwrap();
+    freeze.holders.push(FreezeHolder { name: "other".into(), uid: "other".into(), components: vec!["backend".into()] });
+    freeze.settings.push(FrozenSetting { component: "backend".into(), name: "autoDeploy".into(), prior: "yes".into() });
+    let mut ended = confirmed();
+    ended.outcome = Some(Outcome::Succeeded);
+    ended.locks.clear();
+    let mut released = request(ended);
+    released.spec.release = Some(true);
+    let (effects, _) = written(decided(&released, &both, &Facts::default(), 1_010));
+    let Effect::Target(changes) = &effects[0] else { panic!("{effects:?}") };
+    let TargetChange::Freeze(Some(left)) = &changes[0] else { panic!("{changes:?}") };
+    assert_eq!((left.holders.len(), left.settings.len()), (1, 1), "nothing is put back, and nothing is forgotten");
+    // Each of two holders of different components puts its own back.
+    both.status.as_mut().unwrap().freeze.as_mut().unwrap().holders[1].components = vec!["frontend".into()];
+    assert_eq!(asks_for(&decided(&released, &both, &Facts::default(), 1_010)), ["release-01"]);
 }
 
 #[test]
 fn cancel_and_deadline_wait_for_an_open_call_only() {
+    let held = held_by("request-uid", &["backend"]);
     let mut status = confirmed();
     status.steps.push(verified("01"));
-    let mut cancelled = request(status.clone());
-    cancelled.spec.cancel = Some(true);
-    assert!(matches!(stage(&cancelled, Holding::Last, at(1_010)), Stage::End(Outcome::Cancelled, ..)));
+    let cancelled = |status: RollbackRequestStatus| {
+        let mut request = request(status);
+        request.spec.cancel = Some(true);
+        request
+    };
+    let ended = written(decided(&cancelled(status.clone()), &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Cancelled));
     status.safety_backup_verified = true;
     status.steps.push(started("02", EffectClass::Keyless));
-    let mut open = request(status);
-    open.spec.cancel = Some(true);
-    assert!(matches!(stage(&open, Holding::Last, at(1_010)), Stage::Step(step) if step.key == "02"));
-    assert!(matches!(
-        stage(&request(confirmed()), Holding::Last, at(9_000)),
-        Stage::End(Outcome::Failed, Reason::DeadlineExceeded, _)
-    ));
+    assert_eq!(asks_for(&decided(&cancelled(status), &held, &Facts::default(), 1_010)), ["02"]);
+    let late = written(decided(&request(confirmed()), &held, &Facts::default(), 9_000)).1;
+    assert_eq!(late.outcome, Some(Outcome::Failed));
+    assert!(late.message.unwrap().contains("deadline"));
 }
 
 #[test]
 fn a_request_first_seen_too_late_is_not_run() {
-    let mut late =
-        request(RollbackRequestStatus { started: Some(Time(at(2_000))), ..RollbackRequestStatus::default() });
+    let mut status = RollbackRequestStatus {
+        target: Some(PinnedRef { name: "t".into(), uid: "target-uid".into() }),
+        ..RollbackRequestStatus::default()
+    };
+    status.started = Some(Time(at(2_000)));
+    let mut late = request(status);
     late.spec.expires_at = Some(Time(at(1_999)));
-    assert!(matches!(stage(&late, Holding::No, at(2_001)), Stage::End(Outcome::Expired, ..)));
+    assert_eq!(written(decided(&late, &target(), &Facts::default(), 2_001)).1.outcome, Some(Outcome::Expired));
     late.status.as_mut().unwrap().started = Some(Time(at(1_998)));
-    assert_eq!(stage(&late, Holding::No, at(2_001)), Stage::Plan);
+    assert_eq!(decided(&late, &target(), &Facts::default(), 2_001), Decision::Learn(Need::Plan));
+}
+
+/// A plan of two components that do not wait for each other, behind one freeze.
+fn parallel() -> Plan {
+    let mut plan = plan();
+    let after = |key: &str, after: &[&str]| PlannedStep {
+        after: after.iter().map(|key| (*key).to_owned()).collect(),
+        ..step(key, EffectClass::Keyless)
+    };
+    plan.steps = vec![
+        step("01", EffectClass::SetToValue),
+        after("02", &["01"]),
+        after("03", &["01"]),
+        after("04", &["02", "03"]),
+    ];
+    plan
+}
+
+fn running(steps: Vec<StepRecord>) -> RollbackRequestStatus {
+    RollbackRequestStatus { plan: Some(parallel()), safety_backup_verified: true, steps, ..confirmed() }
+}
+
+fn applied(key: &str) -> StepRecord {
+    let open = started(key, EffectClass::Keyless);
+    advance(key, Some(&open), StepEvent::Taken { output: Some("dep".into()), message: "201".into() }, at(1_000))
+        .unwrap()
+}
+
+#[test]
+fn steps_that_do_not_wait_for_each_other_run_at_the_same_time() {
+    let held = held_by("request-uid", &["backend"]);
+    let status = running(vec![verified("01"), applied("02")]);
+    assert_eq!(asks_for(&learns(&status, &held)), ["02", "03"], "what is under way, and the next that may begin");
+    let under_way = Progress::InProgress { output: Some("dep".into()), message: "building".into() };
+    let facts = reads(&[("02", under_way.clone()), ("03", Progress::NotStarted)]);
+    let Decision::Send(sent) = decided(&request(status), &held, &facts, 1_010) else { panic!() };
+    assert_eq!(sent.key, "03");
+    let both = running(vec![verified("01"), applied("02"), applied("03")]);
+    assert_eq!(asks_for(&learns(&both, &held)), ["02", "03"], "what waits for both does not begin");
+    let done = Progress::Done { output: None, evidence: "live".into() };
+    let facts = reads(&[("02", done.clone()), ("03", done)]);
+    let (_, status) = written(decided(&request(both), &held, &facts, 1_010));
+    assert_eq!(asks_for(&learns(&status, &held)), ["04"]);
+}
+
+#[test]
+fn a_failed_step_stops_the_others_unless_they_shall_go_on() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut failed = applied("02");
+    failed.state = StepState::Failed;
+    let status = running(vec![verified("01"), failed]);
+    assert_eq!(written(learns(&status, &held)).1.outcome, Some(Outcome::Failed));
+    let mut going_on = request(status);
+    going_on.spec.on_step_failure = OnStepFailure::Continue;
+    assert_eq!(asks_for(&decided(&going_on, &held, &Facts::default(), 1_010)), ["03"]);
+    going_on.status.as_mut().unwrap().steps.push(verified("03"));
+    let ended = written(decided(&going_on, &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed), "what waits for the failed step never begins");
+    assert!(ended.message.unwrap().contains("not done: 04"));
+}
+
+#[test]
+fn a_pause_is_waited_for() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = running(vec![verified("01")]);
+    for step in status.plan.as_mut().unwrap().steps.iter_mut().skip(1) {
+        step.pause_seconds = 60;
+    }
+    let Decision::Do(_, write) = learns(&status, &held) else { panic!() };
+    assert_eq!(write.again, Duration::from_secs(50), "verified at 1000, read at 1010");
+    assert_eq!(asks_for(&decided(&request(status), &held, &Facts::default(), 1_060)), ["02"]);
+}
+
+#[test]
+fn an_application_that_is_held_off_is_let_in_however_the_run_ends() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = running(vec![verified("01"), applied("02")]);
+    let steps = &mut status.plan.as_mut().unwrap().steps;
+    steps[1].change = Change::PauseWrites {};
+    steps[3].change = Change::ResumeWrites {};
+    status.steps[1].state = StepState::Verified;
+    let mut cancelled = request(status);
+    cancelled.spec.cancel = Some(true);
+    assert_eq!(asks_for(&decided(&cancelled, &held, &Facts::default(), 1_010)), ["04"]);
+    let facts = read("04", Progress::NotStarted);
+    assert!(matches!(decided(&cancelled, &held, &facts, 1_010), Decision::Send(sent) if sent.key == "04"));
+    cancelled.status.as_mut().unwrap().steps.push(verified("04"));
+    let ended = written(decided(&cancelled, &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Cancelled));
+}
+
+/// A run whose second step failed and that shall be undone.
+fn to_be_undone() -> RollbackRequest {
+    let mut failed = applied("03");
+    failed.state = StepState::Failed;
+    let mut status = running(vec![verified("01"), applied("02"), failed]);
+    status.steps[1].state = StepState::Verified;
+    let plan = status.plan.as_mut().unwrap();
+    let change = Change::RollBackDeploy { deploy: "old".into(), commit: None, live: None, newest: None };
+    plan.undo = vec![PlannedStep { change, ..step("undo-02", EffectClass::Keyless) }];
+    let mut request = request(status);
+    request.spec.on_step_failure = OnStepFailure::Undo;
+    request
+}
+
+#[test]
+fn an_undo_is_frozen_carried_out_and_said() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status = Some(written(decided(&request, &held, &Facts::default(), 1_010)).1);
+    let undo = request.status.as_ref().unwrap().undo.clone().unwrap();
+    let Change::RollBackDeploy { newest, .. } = &undo.steps[0].change else { panic!() };
+    assert_eq!(newest.as_deref(), Some("dep"), "what the step made is what the undo begins from");
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_010)), ["undo-02"]);
+    let sent = decided(&request, &held, &read("undo-02", Progress::NotStarted), 1_010);
+    assert!(matches!(sent, Decision::Send(step) if step.key == "undo-02"));
+    request.status.as_mut().unwrap().steps.push(verified("undo-02"));
+    let ended = written(decided(&request, &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
+    assert!(ended.message.unwrap().contains("1 steps undone"));
+}
+
+#[test]
+fn an_undo_that_fails_is_put_to_a_person() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status = Some(written(decided(&request, &held, &Facts::default(), 1_010)).1);
+    request.status.as_mut().unwrap().steps.push(applied("undo-02"));
+    let broken = || read("undo-02", Progress::Failed { output: None, message: "build failed".into() });
+    let asked = written(decided(&request, &held, &broken(), 1_010)).1;
+    let question = asked.question.clone().unwrap();
+    assert!(question.question.contains("build failed") && asked.outcome.is_none(), "{question:?}");
+    request.status = Some(asked);
+    let answers = vec![Answer { attempt: question.attempt, outcome: AnsweredOutcome::Applied, output: None }];
+    let (plan_digest, confirmed_by) = (plan().digest, "jane".to_owned());
+    request.spec.confirmation = Some(Confirmation { plan_digest, confirmed_by, answers: Some(answers) });
+    request.status = Some(written(decided(&request, &held, &broken(), 1_010)).1);
+    let ended = written(decided(&request, &held, &Facts::default(), 1_010)).1;
+    assert!(ended.message.unwrap().contains("by hand: undo-02"));
+}
+
+#[test]
+fn a_finished_request_goes_after_its_time_to_live_but_never_while_it_holds() {
+    let mut ended = confirmed();
+    (ended.outcome, ended.finished) = (Some(Outcome::Succeeded), Some(Time(at(1_000))));
+    ended.locks.clear();
+    let mut request = request(ended);
+    request.spec.ttl = Some(serde_json::from_value("1h".into()).unwrap());
+    assert_eq!(
+        decided(&request, &target(), &Facts::default(), 1_600),
+        Decision::Rest(Some(Duration::from_secs(3_000)))
+    );
+    assert_eq!(decided(&request, &target(), &Facts::default(), 4_600), Decision::Leave(vec![Effect::Delete]));
+    let held = held_by("request-uid", &["backend"]);
+    assert_eq!(decided(&request, &held, &Facts::default(), 4_600), Decision::Rest(None));
+}
+
+#[test]
+fn a_target_made_anew_ends_the_run_and_an_open_call_is_put_to_a_person() {
+    let mut other = target();
+    other.metadata.uid = Some("another".into());
+    let ended = written(decided(&request(confirmed()), &other, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
+    let open = running(vec![verified("01"), started("02", EffectClass::Keyless)]);
+    let asked = written(decided(&request(open), &other, &Facts::default(), 1_010)).1;
+    assert!(asked.question.is_some() && asked.outcome.is_none());
 }
 
 fn view<'a>(step: &'a PlannedStep, record: Option<&'a StepRecord>, progress: Progress) -> StepView<'a> {
@@ -156,6 +420,7 @@ fn view<'a>(step: &'a PlannedStep, record: Option<&'a StepRecord>, progress: Pro
         waited_out: true,
         window_over: true,
         settled: true,
+        late: false,
         has_effects: true,
         answer: None,
     }
@@ -210,7 +475,7 @@ fn drift_before_the_first_effect_replans_and_after_it_stops() {
     let drifted = || Progress::Drifted { message: "somebody else".into() };
     let before = StepView { has_effects: false, ..view(&set, None, drifted()) };
     assert!(matches!(decide_step(&before), StepDecision::Replan(_)));
-    assert!(matches!(decide_step(&view(&set, None, drifted())), StepDecision::Stop(_)));
+    assert!(matches!(decide_step(&view(&set, None, drifted())), StepDecision::Stop(..)));
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Fetch: the values that a step writes, held against the plan's digest before anything is sent.
+
+use super::facts;
+use crate::api::*;
+use crate::controller::run::Failure;
+use crate::controller::{Context, Refusal};
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+
+/// Values by name.
+pub(super) type Values = BTreeMap<String, SecretString>;
+
+/// The values of an environment step. Every other step has none.
+pub(super) async fn values(
+    context: &Context,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    step: &PlannedStep,
+) -> Result<Result<Values, Refusal>, Failure> {
+    let Change::SetEnvironment { added, changed, values_digest, values_from, .. } = &step.change else {
+        return Ok(Ok(Values::new()));
+    };
+    let Some(key) = context.digest_key.as_ref() else { return Ok(Err(facts::no_key())) };
+    let (mut all, whose) = match values_from {
+        ValuesFrom::Failover => (of_failover(target, step), "in failover.environment".to_owned()),
+        ValuesFrom::Backup | ValuesFrom::SafetyBackup => {
+            let Some(backup) = backup_of(request, *values_from) else {
+                let text = "the plan names no backup that the values could come from";
+                return Ok(Err(Refusal::permanent(Reason::InternalError, text)));
+            };
+            match held(context, target, &backup, &step.component).await? {
+                Ok(values) => (values, format!("in backup {}", backup.name)),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    };
+    all.retain(|name, _| added.contains(name) || changed.contains(name));
+    let digests = all.iter().map(|(name, value)| (name.clone(), key.value(value))).collect();
+    if key.names_and_digests(&digests) != *values_digest {
+        let text = format!("the values {whose} are not those that were planned: nothing more is done");
+        return Ok(Err(Refusal::permanent(Reason::BackupAltered, text)));
+    }
+    Ok(Ok(all))
+}
+
+fn backup_of(request: &RollbackRequest, from: ValuesFrom) -> Option<PinnedRef> {
+    let status = request.status.as_ref()?;
+    match from {
+        ValuesFrom::SafetyBackup => status.safety_backup_ref.clone(),
+        ValuesFrom::Backup | ValuesFrom::Failover => status.plan.as_ref()?.backup_ref.clone(),
+    }
+}
+
+fn of_failover(target: &DeploymentTarget, step: &PlannedStep) -> Values {
+    let component = target.spec.components.iter().find(|component| component.name == step.component);
+    let failover = component.and_then(|component| component.failover.as_ref());
+    let values = failover.into_iter().flat_map(|failover| failover.environment.iter().flatten());
+    values.map(|(name, value)| (name.clone(), SecretString::from(value.clone()))).collect()
+}
+
+async fn held(
+    context: &Context,
+    target: &DeploymentTarget,
+    backup: &PinnedRef,
+    component: &str,
+) -> Result<Result<Values, Refusal>, Failure> {
+    let contents = facts::contents(context, target, backup).await?;
+    Ok(contents.map(|mut contents| contents.components.remove(component).map(|held| held.values).unwrap_or_default()))
+}
+
+/// Keyed digests of the variables of a component as they were before the run, from its safety backup. `None`: there is none.
+pub(super) async fn before(
+    context: &Context,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    component: &str,
+) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    let (Some(backup), Some(key)) = (backup_of(request, ValuesFrom::SafetyBackup), context.digest_key.as_ref()) else {
+        return Ok(None);
+    };
+    let values = held(context, target, &backup, component).await?.ok();
+    Ok(values.map(|values| values.iter().map(|(name, value)| (name.clone(), key.value(value))).collect()))
+}

@@ -1,0 +1,217 @@
+//! What of a component a request concerns: its strategy, or the decision matrix row of its issue.
+
+use crate::api::*;
+use crate::decide::facts::Capabilities;
+
+/// What of one component goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aspects {
+    /// Its deploy, or its branch.
+    pub code: bool,
+    /// Its environment variables.
+    pub environment: Want,
+    /// Its feature flags.
+    pub flags: Flags,
+    /// Its data.
+    pub data: bool,
+    /// The variables of its failover.
+    pub failover: Option<Failing>,
+}
+
+/// Whether something is restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Want {
+    /// It stays.
+    #[default]
+    No,
+    /// Where a verified backup holds it.
+    IfHeld,
+    /// Without it there is no plan.
+    Yes,
+}
+
+/// What happens to feature flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flags {
+    /// They stay.
+    #[default]
+    Stay,
+    /// Every listed one is switched off.
+    Off,
+    /// They go to what a backup recorded.
+    Recorded,
+    /// Their percentages fall step by step.
+    Gradual,
+}
+
+/// Which way a failover goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// To the failover's variables.
+    Over,
+    /// Back to what was there before.
+    Back,
+}
+
+impl Aspects {
+    /// Whether the request concerns the component at all.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Whether values of variables are written that only a payload holds.
+    pub fn needs_payload(&self) -> bool {
+        self.environment != Want::No || self.failover == Some(Failing::Back)
+    }
+
+    /// Whether the component's variables must be read.
+    pub fn reads_variables(&self) -> bool {
+        self.environment != Want::No || self.failover.is_some()
+    }
+}
+
+/// What of this component the request concerns.
+pub fn aspects(
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    component: &Component,
+    can: Capabilities,
+) -> Aspects {
+    let spec = &request.spec;
+    let of = |code: bool, environment: Want, flags: Flags, data: bool| Aspects {
+        code: code && (can.roll_back || can.move_branch),
+        environment: if can.environment { environment } else { Want::No },
+        flags: if can.flags { flags } else { Flags::Stay },
+        data: data && can.data,
+        failover: None,
+    };
+    let flags = if spec.to.is_some() { Flags::Recorded } else { Flags::Off };
+    let failing = |way| Aspects {
+        failover: (component.failover.is_some() && can.environment).then_some(way),
+        ..Aspects::default()
+    };
+    match spec.strategy {
+        Strategy::Code => of(true, Want::No, Flags::Stay, false),
+        Strategy::Environment => of(false, Want::Yes, Flags::Stay, false),
+        Strategy::Database => of(false, Want::No, Flags::Stay, true),
+        Strategy::FeatureFlags => of(false, Want::No, flags, false),
+        Strategy::Gradual => of(false, Want::No, Flags::Gradual, false),
+        Strategy::Full => of(true, Want::Yes, Flags::Recorded, true),
+        Strategy::Failover => failing(Failing::Over),
+        Strategy::Failback => failing(Failing::Back),
+        Strategy::Auto => {
+            let row = row(target, spec.issue.unwrap_or(Issue::Outage));
+            let named = spec.components.iter().flatten().any(|name| *name == component.name);
+            let role = &component.role;
+            let concerned = row.roles.contains(role) || (named && row.if_named.contains(role));
+            let off = if row.flags_first { Flags::Off } else { Flags::Stay };
+            match concerned {
+                true => of(true, Want::IfHeld, off, true),
+                false => of(false, Want::No, off, false),
+            }
+        }
+    }
+}
+
+/// The row of the decision matrix for an issue: the target's own, else the default one.
+pub fn row(target: &DeploymentTarget, issue: Issue) -> MatrixRow {
+    let own = target.spec.rollback.matrix.iter().flatten().find(|row| row.issue == issue);
+    own.cloned().unwrap_or_else(|| default_row(issue))
+}
+
+/// The default decision matrix, as the field's own runbooks have it.
+fn default_row(issue: Issue) -> MatrixRow {
+    use Role::{Backend, Database, Frontend};
+    let row = |roles: &[Role], flags_first: bool, urgency: Urgency| MatrixRow {
+        issue,
+        roles: roles.to_vec(),
+        if_named: Vec::new(),
+        flags_first,
+        urgency,
+    };
+    match issue {
+        Issue::UiBug => row(&[Frontend], true, Urgency::Medium),
+        Issue::ApiError => row(&[Backend], false, Urgency::High),
+        Issue::AuthIssue => row(&[Frontend, Backend], false, Urgency::High),
+        Issue::DataCorruption => row(&[Database], false, Urgency::Critical),
+        Issue::PerformanceDegradation => row(&[Frontend, Backend], true, Urgency::Medium),
+        Issue::SecurityVulnerability => {
+            MatrixRow { if_named: vec![Database], ..row(&[Frontend, Backend], true, Urgency::Critical) }
+        }
+        Issue::Outage => row(&[Frontend, Backend], true, Urgency::Critical),
+    }
+}
+
+/// What `Auto` made of the issue, in words.
+pub(super) fn because(request: &RollbackRequest, target: &DeploymentTarget) -> Option<String> {
+    let issue = request.spec.issue.filter(|_| request.spec.strategy == Strategy::Auto)?;
+    let MatrixRow { roles, if_named, flags_first, urgency, .. } = row(target, issue);
+    let list = |roles: &[Role]| roles.iter().map(|role| format!("{role:?}")).collect::<Vec<_>>().join(" and ");
+    let mut words = format!("{issue:?}, urgency {urgency:?}: roles {}", list(&roles));
+    if flags_first {
+        words.push_str(", feature flags off first");
+    }
+    if !if_named.is_empty() {
+        words.push_str(&format!(", {} only if named", list(&if_named)));
+    }
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const CAN: Capabilities = Capabilities {
+        environment: true,
+        roll_back: true,
+        redeploy: true,
+        freeze: true,
+        move_branch: false,
+        flags: true,
+        data: true,
+    };
+
+    fn of(issue: &str, role: &str, named: bool, matrix: serde_json::Value) -> Aspects {
+        let mut spec = json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": "Auto", "issue": issue, "to": {"previous": {}}});
+        if named {
+            spec["components"] = json!(["c"]);
+        }
+        let request = RollbackRequest::new("r", serde_json::from_value(spec).unwrap());
+        let component = json!({"name": "c", "role": role, "render": {"serviceId": "s"}});
+        let target = json!({"components": [component], "rollback": {"matrix": matrix}});
+        let target = DeploymentTarget::new("t", serde_json::from_value(target).unwrap());
+        aspects(&request, &target, &target.spec.components[0], CAN)
+    }
+
+    /// The table of the documentation, cell by cell: frontend, backend, database, flags first.
+    #[test]
+    fn the_default_matrix_is_the_documented_one() {
+        let table = [
+            ("UiBug", [true, false, false, true]),
+            ("ApiError", [false, true, false, false]),
+            ("AuthIssue", [true, true, false, false]),
+            ("DataCorruption", [false, false, true, false]),
+            ("PerformanceDegradation", [true, true, false, true]),
+            ("SecurityVulnerability", [true, true, false, true]),
+            ("Outage", [true, true, false, true]),
+        ];
+        for (issue, [frontend, backend, database, flags]) in table {
+            for (role, goes) in [("Frontend", frontend), ("Backend", backend), ("Database", database)] {
+                let found = of(issue, role, false, json!([]));
+                assert_eq!((found.code, found.data), (goes, goes), "{issue} {role}");
+                assert_eq!(found.flags == Flags::Off, flags, "{issue} {role}");
+            }
+        }
+        assert!(of("SecurityVulnerability", "Database", true, json!([])).data, "a named database goes back");
+        assert!(!of("Outage", "Database", true, json!([])).data, "naming it is not enough for an outage");
+    }
+
+    #[test]
+    fn a_row_of_the_target_replaces_the_default_one() {
+        let matrix = json!([{"issue": "UiBug", "roles": ["Backend"], "flagsFirst": false}]);
+        assert!(of("UiBug", "Backend", false, matrix.clone()).code);
+        assert!(!of("UiBug", "Frontend", false, matrix.clone()).any());
+        assert!(of("Outage", "Frontend", false, matrix).code, "other rows stay");
+    }
+}

@@ -1,0 +1,153 @@
+//! What ends a run, and what is put in order before it has ended.
+
+use super::facts::View;
+use super::next::AT_ONCE;
+use super::planning::{out_of_queue, resources};
+use super::{Decision, Situation, Write, is_open, record, running, undoing, what_was_done};
+use crate::api::*;
+use crate::decide::conditions::clip;
+use k8s_openapi::jiff::SignedDuration;
+
+/// An end that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub outcome: Outcome,
+    pub reason: Reason,
+    pub words: String,
+}
+
+fn ending(outcome: Outcome, reason: Reason, words: impl Into<String>) -> Option<Ending> {
+    Some(Ending { outcome, reason, words: words.into() })
+}
+
+/// What ends a run before its next effect.
+pub(super) fn due(view: &View<'_>, status: &RollbackRequestStatus) -> Option<Ending> {
+    let request = view.request;
+    if view.is_deleted() {
+        return ending(Outcome::Cancelled, Reason::Cancelled, "the request was deleted");
+    }
+    if request.spec.cancel == Some(true) {
+        return ending(Outcome::Cancelled, Reason::Cancelled, "cancelled");
+    }
+    let seen = status.started.as_ref().map_or(view.now, |time| time.0);
+    if let Some(expires) = request.spec.expires_at.as_ref().filter(|expires| seen > expires.0) {
+        let words = format!(
+            "first seen after spec.expiresAt ({}): nothing was done; make a new request if it is still wanted",
+            expires.0
+        );
+        return ending(Outcome::Expired, Reason::Expired, words);
+    }
+    if status.undo.is_some() {
+        return None; // an undo that has begun is carried through; its own steps have deadlines
+    }
+    if let Some(failed) = failed(status).filter(|_| request.spec.on_step_failure != OnStepFailure::Continue) {
+        let why = failed.message.clone().unwrap_or_default();
+        return ending(Outcome::Failed, Reason::StepFailed, format!("step {} failed: {why}", failed.key));
+    }
+    deadline(view)
+}
+
+fn deadline(view: &View<'_>) -> Option<Ending> {
+    let limit = view.request.spec.deadline.as_ref().and_then(|text| text.parse().ok());
+    let limit: std::time::Duration = limit.unwrap_or(super::DEFAULT_DEADLINE);
+    let created = view.request.metadata.creation_timestamp.as_ref().map_or(view.now, |time| time.0);
+    let until = SignedDuration::try_from(limit).ok().and_then(|limit| created.checked_add(limit).ok());
+    match until.is_some_and(|until| view.now > until) {
+        true => ending(
+            Outcome::Failed,
+            Reason::DeadlineExceeded,
+            format!("the deadline of {}s has passed", limit.as_secs()),
+        ),
+        false => None,
+    }
+}
+
+/// The first step of the plan that failed and may not.
+pub(super) fn failed(status: &RollbackRequestStatus) -> Option<&StepRecord> {
+    let plan = status.plan.as_ref()?;
+    let steps = plan.steps.iter().filter(|step| !step.may_fail);
+    steps.filter_map(|step| record(status, &step.key)).find(|record| record.state == StepState::Failed)
+}
+
+/// Ends the run: first what is open is settled, then what was done is undone if that was asked for, then the application is let in again.
+pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: Ending) -> Decision {
+    let Some(plan) = status.plan.clone() else {
+        return end(view, status, ending.outcome, ending.reason, &ending.words);
+    };
+    let steps: Vec<PlannedStep> =
+        plan.steps.iter().chain(status.undo.iter().flat_map(|undo| &undo.steps)).cloned().collect();
+    let undoes = ending.reason == Reason::StepFailed && view.request.spec.on_step_failure == OnStepFailure::Undo;
+    // What is to be undone must have come to rest first.
+    let unsettled = |record: &StepRecord| is_open(record) || (undoes && record.state == StepState::Applied);
+    let open: Vec<PlannedStep> =
+        steps.iter().filter(|step| record(&status, &step.key).is_some_and(unsettled)).cloned().collect();
+    if !open.is_empty() {
+        return running::settle(view, &status, &plan, open);
+    }
+    if undoes && view.target.is_some() {
+        return undoing::begin(view, status, &plan, &ending.words);
+    }
+    if let Some(resume) = still_paused(&status, &steps).filter(|_| view.target.is_some()) {
+        return running::settle(view, &status, &plan, vec![resume]);
+    }
+    let paused: Vec<String> =
+        steps.iter().filter(|step| failed_to_resume(&status, step)).map(|s| s.component.clone()).collect();
+    let mut words = ending.words;
+    if !paused.is_empty() {
+        words = format!("{words}. The application is still held off {}: let it in by hand", paused.join(", "));
+    }
+    status.question = None;
+    end(view, status, ending.outcome, ending.reason, &words)
+}
+
+fn failed_to_resume(status: &RollbackRequestStatus, step: &PlannedStep) -> bool {
+    matches!(step.change, Change::ResumeWrites {})
+        && record(status, &step.key).is_some_and(|record| record.state == StepState::Failed)
+}
+
+/// The step that lets an application in again which this run holds off.
+fn still_paused(status: &RollbackRequestStatus, steps: &[PlannedStep]) -> Option<PlannedStep> {
+    let attempted = |step: &PlannedStep| record(status, &step.key).is_some_and(|record| record.attempt > 0);
+    let held_off = |component: &str| {
+        steps
+            .iter()
+            .any(|step| step.component == component && matches!(step.change, Change::PauseWrites {}) && attempted(step))
+    };
+    let ended = |step: &PlannedStep| {
+        record(status, &step.key).is_some_and(|record| matches!(record.state, StepState::Verified | StepState::Failed))
+    };
+    let resumes = steps.iter().rev().filter(|step| matches!(step.change, Change::ResumeWrites {}));
+    resumes.filter(|step| held_off(&step.component)).find(|step| !ended(step)).cloned()
+}
+
+/// Ends the run with these words and what was and was not done.
+pub(super) fn end(
+    view: &View<'_>,
+    mut status: RollbackRequestStatus,
+    outcome: Outcome,
+    reason: Reason,
+    words: &str,
+) -> Decision {
+    status.outcome = Some(outcome);
+    status.finished = Some(view.now.into());
+    status.question = None;
+    out_of_queue(&mut status);
+    // Locks may be there that no status names yet: a crash between taking them and writing it down.
+    if let Some(plan) = status.plan.as_ref().filter(|_| status.confirmed_at.is_some()) {
+        status.locks = resources(plan);
+    }
+    let message = clip(&format!("{words}. {}", sentence(&what_was_done(&status))));
+    status.message = Some(message.clone());
+    let bad = !matches!(outcome, Outcome::Succeeded | Outcome::DryRun);
+    let said = Some((reason, message));
+    let situation = match bad {
+        true => Situation { stalled: said, ..Situation::default() },
+        false => Situation { progress: said, ..Situation::default() },
+    };
+    Decision::Do(Vec::new(), Box::new(Write { status, situation, again: AT_ONCE }))
+}
+
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}

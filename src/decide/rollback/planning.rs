@@ -1,0 +1,216 @@
+//! From a request to a plan that is frozen, confirmed and locked.
+
+use super::ending::end;
+use super::facts::{Need, Place, Refused, View};
+use super::next::{go_on, go_on_after, stall, wait};
+use super::{Consent, Decision, Effect, Situation, TargetChange, Write, consent};
+use crate::api::*;
+use crate::decide::plan;
+use std::time::Duration;
+
+/// How often a queued request looks whether its turn has come.
+const QUEUE_POLL: Duration = Duration::from_secs(2);
+/// How often a request that waits for a person looks whether its deadline has passed.
+const CONSENT_POLL: Duration = Duration::from_secs(3);
+/// How soon a refusal that may pass is tried again where the platform named no time.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The platform resources of a plan, as they are locked.
+pub fn resources(plan: &Plan) -> Vec<String> {
+    let mut names: Vec<String> = plan.steps.iter().map(|step| format!("{}/{}", step.platform, step.resource)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Makes the plan, once nobody else holds its resources.
+pub(super) fn plan(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
+    let made = match &view.facts.plan {
+        None => return Decision::Learn(Need::Plan),
+        Some(Err(refusal)) => return refused(view, status, refusal),
+        Some(Ok(made)) => made.as_ref().clone(),
+    };
+    let wanted = resources(&made);
+    if !view.request.spec.dry_run {
+        match &view.facts.queue {
+            None => return Decision::Learn(Need::Queue(wanted)),
+            Some(Some(place)) => return queued(status, place, wanted),
+            Some(None) => {}
+        }
+    }
+    out_of_queue(&mut status);
+    let words = format!("planned {} steps back to {}", made.steps.len(), made.to);
+    status.freeze = view.target.map(|target| target.spec.rollback.freeze);
+    status.plan = Some(made);
+    go_on(status, Reason::PlanFrozen, words)
+}
+
+/// Looks at the confirmation.
+pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
+    let request = view.request;
+    if plan.version != PLAN_VERSION {
+        let text = format!(
+            "the plan is of version {}, this operator carries out version {PLAN_VERSION}: make a new request",
+            plan.version
+        );
+        return end(view, status, Outcome::Failed, Reason::PlanInvalid, &text);
+    }
+    if request.spec.dry_run {
+        let words = format!("Dry run: {} steps back to {}, none carried out", plan.steps.len(), plan.to);
+        return end(view, status, Outcome::DryRun, Reason::DryRun, &words);
+    }
+    if plan.steps.is_empty() {
+        let words = format!("Nothing differs from {}", plan.to);
+        return end(view, status, Outcome::Succeeded, Reason::NothingToRollBack, &words);
+    }
+    let policy = view.target.map(|target| target.spec.rollback.confirmation).unwrap_or_default();
+    match consent(request, plan, policy, status.replans) {
+        Consent::Given(who) => status.confirmed_by = Some(who),
+        Consent::NotNeeded => status.confirmed_by = None,
+        Consent::Missing => return awaiting(view, status, plan, false),
+        Consent::Stale => return awaiting(view, status, plan, true),
+    }
+    status.confirmed_at = Some(view.now.into());
+    let who = status.confirmed_by.clone();
+    let words = who.map_or("no confirmation is needed".to_owned(), |who| format!("confirmed by {who}"));
+    go_on(status, Reason::ConfirmedByHuman, words)
+}
+
+fn awaiting(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan, stale: bool) -> Decision {
+    let said = format!(
+        "kubectl -n {} patch rbr {} --type=merge -p '{{\"spec\":{{\"confirmation\":{{\"planDigest\":\"{}\",\"confirmedBy\":\"<you>\"}}}}}}'",
+        view.request.metadata.namespace.as_deref().unwrap_or_default(),
+        view.name(),
+        plan.digest
+    );
+    let message = match (stale, status.replans) {
+        (true, _) => format!("spec.confirmation names another plan; look at status.plan, then confirm {}", plan.digest),
+        (false, 0) => said,
+        (false, _) => format!(
+            "the platforms changed since the last plan; look at status.plan again, then confirm {}",
+            plan.digest
+        ),
+    };
+    let reason = if stale { Reason::ConfirmationStale } else { Reason::ConfirmationMissing };
+    status.message = Some(message.clone());
+    let situation = Situation { progress: Some((reason, message)), stale, ..Situation::default() };
+    // Looked at now and then without being asked: a deadline may pass while nobody says anything.
+    Decision::Do(Vec::new(), Box::new(Write { status, situation, again: CONSENT_POLL }))
+}
+
+/// Takes the locks, then holds the plan against facts that are read again.
+pub(super) fn lock(view: &View<'_>, mut status: RollbackRequestStatus, old: &Plan) -> Decision {
+    let wanted = resources(old);
+    match &view.facts.locks {
+        None => return Decision::Learn(Need::Locks(wanted)),
+        Some(Some(place)) => return queued(status, place, wanted),
+        Some(None) => {}
+    }
+    out_of_queue(&mut status);
+    let new = match &view.facts.plan {
+        None => return Decision::Learn(Need::Plan),
+        Some(Err(refusal)) => return given_back(&wanted, refused(view, status, refusal)),
+        Some(Ok(new)) => new.as_ref().clone(),
+    };
+    if new.digest != old.digest {
+        return replan(status, old, new);
+    }
+    status.locks = wanted;
+    let mut effects: Vec<Effect> = old.backup_ref.iter().cloned().map(Effect::Pin).collect();
+    effects.push(Effect::Target(vec![TargetChange::Operation(Some(view.pinned()))]));
+    go_on_after(effects, status, Reason::Locked, "the resources are locked; nobody else works on them")
+}
+
+/// The same, with the locks given back first.
+fn given_back(locks: &[String], decision: Decision) -> Decision {
+    match decision {
+        Decision::Do(mut effects, write) => {
+            effects.insert(0, Effect::GiveBack(locks.to_vec()));
+            Decision::Do(effects, write)
+        }
+        other => other,
+    }
+}
+
+/// Drift that a step saw before any effect: everything is read and planned anew.
+pub(super) fn plan_again(view: &View<'_>, mut status: RollbackRequestStatus, old: &Plan, why: &str) -> Decision {
+    match &view.facts.plan {
+        None => Decision::Learn(Need::Plan),
+        Some(Ok(new)) => replan(status, old, new.as_ref().clone()),
+        Some(Err(refusal)) => {
+            let refusal = Refused { message: format!("{why}; {}", refusal.message), ..refusal.clone() };
+            let locks = std::mem::take(&mut status.locks);
+            given_back(&locks, refused(view, status, &refusal))
+        }
+    }
+}
+
+/// Drift before the first effect: the locks go back, the confirmation is void, and a person looks at the new plan.
+fn replan(mut status: RollbackRequestStatus, old: &Plan, new: Plan) -> Decision {
+    let words = format!("the platforms changed before anything was done: {}", plan::difference(old, &new));
+    // A backup of the state before the change is no safety backup of the state after it: the new plan gets one of its own.
+    let mut pins: Vec<PinnedRef> = status.safety_backup_ref.take().into_iter().collect();
+    pins.extend(old.backup_ref.clone().filter(|backup| new.backup_ref.as_ref() != Some(backup)));
+    let effects = vec![
+        Effect::Tell(true, Reason::PlanStale, words.clone()),
+        Effect::Unpin(pins),
+        Effect::GiveBack(resources(old)),
+    ];
+    status.locks.clear();
+    status.replans += 1;
+    status.plan = Some(new);
+    status.steps.clear();
+    status.safety_backup_verified = false;
+    status.confirmed_at = None;
+    status.confirmed_by = None;
+    go_on_after(effects, status, Reason::PlanStale, words)
+}
+
+/// Whether a person can lift this refusal without a new request: a Secret, a credential, a store, a platform that is down.
+fn can_be_lifted(reason: Reason) -> bool {
+    use Reason as R;
+    matches!(
+        reason,
+        R::SecretNotFound
+            | R::SecretKeyMissing
+            | R::SecretNotLabelled
+            | R::SecretAccessDenied
+            | R::EndpointNotAllowed
+            | R::CredentialsRejected
+            | R::PermissionDenied
+            | R::PlatformUnreachable
+            | R::RateLimited
+            | R::UnexpectedAnswer
+            | R::NoKey
+            | R::StoreUnavailable
+            | R::StoreNotFound
+            | R::NotYetSupported
+    )
+}
+
+/// What a refusal means for a run that has no effects yet.
+fn refused(view: &View<'_>, mut status: RollbackRequestStatus, refusal: &Refused) -> Decision {
+    out_of_queue(&mut status); // whoever cannot go on keeps nobody else waiting
+    let message = refusal.message.clone();
+    if refusal.temporary {
+        return wait(status, refusal.reason, message, refusal.retry_after.unwrap_or(RETRY));
+    }
+    if can_be_lifted(refusal.reason) {
+        return stall(status, refusal.reason, message);
+    }
+    end(view, status, Outcome::Failed, refusal.reason, &message)
+}
+
+fn queued(mut status: RollbackRequestStatus, place: &Place, wanted: Vec<String>) -> Decision {
+    status.queue_position = Some(place.position);
+    status.queued_for = wanted;
+    let message = format!("number {} in the queue, waiting for {}", place.position, place.waiting_for);
+    status.waiting_for = Some(place.waiting_for.clone());
+    wait(status, Reason::Queued, message, QUEUE_POLL)
+}
+
+pub(super) fn out_of_queue(status: &mut RollbackRequestStatus) {
+    status.queue_position = None;
+    status.waiting_for = None;
+    status.queued_for.clear();
+}

@@ -1,0 +1,147 @@
+//! The hold on automatic deploys, and what is left to do once the outcome stands: locks, hold, time to live, deletion.
+
+use super::facts::{Need, View};
+use super::next::go_on_after;
+use super::{Decision, Effect, StepDecision, TargetChange, record, running, what_was_done};
+use crate::api::*;
+use crate::decide::conditions::clip;
+use crate::decide::freeze;
+use crate::decide::step_log::StepEvent;
+use crate::decide::verdict::elapsed;
+use std::time::Duration;
+
+/// Writes the holder and the settings as they were, before the first of them is changed.
+pub(super) fn hold(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan) -> Decision {
+    let Some(target) = view.target else { return Decision::Rest(None) };
+    let held = freeze::hold(target, view.request, plan, view.now.into());
+    let effects = vec![Effect::Target(vec![TargetChange::Freeze(Some(held))])];
+    go_on_after(effects, status, Reason::FrozenByRollback, "holding automatic deploys")
+}
+
+/// What is left to do once the outcome stands.
+pub(super) fn after_the_end(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
+    if !status.locks.is_empty() {
+        let mut effects = vec![Effect::GiveBack(std::mem::take(&mut status.locks))];
+        if works_on_target(view) {
+            effects.push(Effect::Target(vec![TargetChange::Operation(None)]));
+        }
+        return keep_words(effects, status, Reason::Completed);
+    }
+    let policy = status.freeze.unwrap_or_default();
+    let released = view.request.spec.release == Some(true) || view.is_deleted() || policy == Freeze::DuringRollback;
+    if view.holds() && released {
+        return release(view, status);
+    }
+    settled(view, &status)
+}
+
+/// Goes on at once; how the run ended stays said as it was.
+fn keep_words(effects: Vec<Effect>, status: RollbackRequestStatus, reason: Reason) -> Decision {
+    let words = status.message.clone().unwrap_or_default();
+    go_on_after(effects, status, reason, words)
+}
+
+fn works_on_target(view: &View<'_>) -> bool {
+    let active = view.target.and_then(|target| target.status.as_ref()?.active_operation.as_ref());
+    active.is_some_and(|active| active.uid == view.uid())
+}
+
+/// Puts the settings back of every component that nobody else holds, then leaves the holders.
+fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
+    let Some(freeze) = view.freeze() else { return Decision::Rest(None) };
+    let alone = freeze::held_alone(freeze, view.uid());
+    let plan = status.plan.clone();
+    let steps: Vec<PlannedStep> = plan.iter().flat_map(|plan| &plan.release).cloned().collect();
+    let own = steps.iter().filter(|step| alone.contains(&step.component));
+    let ended = |step: &&PlannedStep| {
+        record(&status, &step.key).is_some_and(|r| matches!(r.state, StepState::Verified | StepState::Failed))
+    };
+    if let (Some(step), Some(plan)) = (own.clone().find(|step| !ended(step)), &plan) {
+        return put_back(view, status.clone(), plan, step);
+    }
+    let failed: Vec<String> = own
+        .clone()
+        .filter(|step| record(&status, &step.key).is_some_and(|r| r.state == StepState::Failed))
+        .map(|step| step.component.clone())
+        .collect();
+    let restored: Vec<String> = alone.iter().filter(|component| !failed.contains(component)).cloned().collect();
+    let left = freeze::let_go(freeze, view.uid(), &restored);
+    let words = match (failed.is_empty(), left.is_some()) {
+        (true, false) => "automatic deploys are as they were before".to_owned(),
+        (true, true) => "this request let go; others still hold".to_owned(),
+        (false, _) => format!("automatic deploys of {} could not be put back: check them by hand", failed.join(", ")),
+    };
+    status.released = Some(view.now.into());
+    let effects = vec![
+        Effect::Target(vec![TargetChange::Freeze(left)]),
+        Effect::Tell(!failed.is_empty(), Reason::Released, words),
+    ];
+    keep_words(effects, status, Reason::Released)
+}
+
+/// One setting goes back. What cannot be put back is said, and how the run ended stays.
+fn put_back(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> Decision {
+    if view.target.is_none() {
+        return settled(view, &status);
+    }
+    if !view.facts.steps.contains_key(&step.key) {
+        return Decision::Learn(Need::Steps(vec![step.clone()]));
+    }
+    match running::decide(view, &status, plan, step) {
+        StepDecision::Stop(_, message) | StepDecision::Replan(message) => {
+            let mut after = status.clone();
+            match running::log(&mut after, &step.key, StepEvent::Failed { message }, view.now) {
+                Ok(()) => keep_words(Vec::new(), after, Reason::StepFailed),
+                Err(_) => Decision::Rest(None),
+            }
+        }
+        _ => running::settle(view, &status, plan, vec![step.clone()]),
+    }
+}
+
+/// Nothing is left to do: on deletion the finalizer goes, after its time to live the object.
+fn settled(view: &View<'_>, status: &RollbackRequestStatus) -> Decision {
+    if view.is_deleted() {
+        return Decision::Leave(vec![Effect::Unpin(pins(status)), Effect::LetObjectGo]);
+    }
+    let ttl: Option<Duration> = view.request.spec.ttl.as_ref().and_then(|text| text.parse().ok());
+    let (Some(ttl), Some(finished)) = (ttl, &status.finished) else { return Decision::Rest(None) };
+    if view.holds() {
+        return Decision::Rest(None); // it goes once it was released: a hold without its request would be nobody's
+    }
+    match ttl.checked_sub(elapsed(finished.0, view.now)) {
+        Some(left) if !left.is_zero() => Decision::Rest(Some(left)),
+        _ => Decision::Leave(vec![Effect::Delete]),
+    }
+}
+
+/// Backups that this request pinned.
+fn pins(status: &RollbackRequestStatus) -> Vec<PinnedRef> {
+    let restored = status.plan.as_ref().and_then(|plan| plan.backup_ref.clone());
+    status.safety_backup_ref.iter().cloned().chain(restored).collect()
+}
+
+/// Lets a request go that has waited for its deletion for too long: locks, hold and pins end, and what is not known is said where people look.
+pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decision {
+    let locks = status.plan.as_ref().map(super::resources).unwrap_or_default();
+    let mut effects = vec![Effect::GiveBack(locks)];
+    let words = what_was_done(status);
+    let mut changes = Vec::new();
+    if works_on_target(view) {
+        changes.push(TargetChange::Operation(None));
+    }
+    if let Some(freeze) = view.freeze().filter(|_| view.holds()) {
+        changes.push(TargetChange::Freeze(freeze::let_go(freeze, view.uid(), &[])));
+    }
+    if !changes.is_empty() {
+        effects.push(Effect::Target(changes));
+    }
+    let note =
+        format!("request {} is let go after 10 minutes, its outcome unknown ({words}): check by hand", view.name());
+    effects.extend([
+        Effect::TellTarget(Reason::Unknown, clip(&note)),
+        Effect::Unpin(pins(status)),
+        Effect::LetObjectGo,
+    ]);
+    Decision::Leave(effects)
+}

@@ -1,0 +1,414 @@
+//! The steps of a plan: which may go on now, and what the first of them that has something to do does.
+
+use super::facts::{Need, Safety, SafetyState, StepFacts, View};
+use super::next::{go_on as next_go_on, go_on_after, stall, wait};
+use super::{
+    Decision, Effect, Reading, SafetyOrder, StepDecision, StepView, TargetChange, answer, decide_step, ending, is_open,
+    planning, record,
+};
+use crate::api::*;
+use crate::decide::step_log::{StepEvent, advance};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// How often a safety backup that is being made is looked at.
+const SAFETY_POLL: Duration = Duration::from_secs(2);
+
+/// What follows for steps that wait for this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is under way, or has not begun.
+    NotYet,
+    /// It ended well, or its failure does not matter.
+    Well,
+    /// It failed, or a step that it waits for did: it never begins.
+    Badly,
+}
+
+fn end_of(status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> End {
+    match record(status, &step.key).map(|record| record.state) {
+        Some(StepState::Verified) => End::Well,
+        Some(StepState::Failed) if step.may_fail => End::Well,
+        Some(StepState::Failed) => End::Badly,
+        Some(_) => End::NotYet,
+        None if waits_for_ends_only(step) => End::NotYet,
+        None => {
+            let before = plan.steps.iter().filter(|other| step.after.contains(&other.key));
+            let bad = before.map(|other| end_of(status, plan, other)).any(|end| end == End::Badly);
+            if bad { End::Badly } else { End::NotYet }
+        }
+    }
+}
+
+/// Whether a step is carried out however those before it ended: the application is let in again, a cache is purged.
+const fn waits_for_ends_only(step: &PlannedStep) -> bool {
+    matches!(step.change, Change::ResumeWrites {} | Change::RunHook { .. })
+}
+
+/// When a step may begin. `None`: not before others have ended.
+fn may_begin(status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> Option<Option<Timestamp>> {
+    let before: Vec<&PlannedStep> = plan.steps.iter().filter(|other| step.after.contains(&other.key)).collect();
+    let free = before.iter().all(|other| match end_of(status, plan, other) {
+        End::Well => true,
+        End::Badly => waits_for_ends_only(step),
+        End::NotYet => false,
+    });
+    if !free {
+        return None;
+    }
+    let last = before.iter().filter_map(|other| record(status, &other.key)?.finished.as_ref().map(|time| time.0)).max();
+    let pause = SignedDuration::from_secs(step.pause_seconds);
+    Some(last.filter(|_| step.pause_seconds > 0).and_then(|last| last.checked_add(pause).ok()))
+}
+
+/// Carries the plan on. `None`: every step has ended well.
+pub(super) fn go_on(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan) -> Option<Decision> {
+    let left: Vec<&PlannedStep> = plan.steps.iter().filter(|step| end_of(status, plan, step) == End::NotYet).collect();
+    if left.is_empty() {
+        let failed = ending::failed(status)?;
+        let words = format!(
+            "step {} failed: {}; the steps that do not wait for it were carried out",
+            failed.key,
+            failed.message.clone().unwrap_or_default()
+        );
+        return Some(ending::end(view, status.clone(), Outcome::Failed, Reason::StepFailed, &words));
+    }
+    let begun = |step: &&PlannedStep| record(status, &step.key).is_some();
+    let mut reading: Vec<PlannedStep> = left.iter().copied().filter(begun).cloned().collect();
+    let mut pause = None;
+    for step in left.iter().copied().filter(|step| !begun(step)) {
+        match may_begin(status, plan, step) {
+            None => {}
+            Some(Some(from)) if from > view.now => pause = Some((step, from)),
+            Some(_) => {
+                if let Some(first) = before_it(view, status, plan, step) {
+                    return Some(first);
+                }
+                reading.push(step.clone());
+                break; // one begins at a time, right after its platform was read; the others follow at once
+            }
+        }
+    }
+    match (reading.is_empty(), pause) {
+        (true, Some((step, from))) => {
+            let left = Duration::try_from(from.duration_since(view.now)).unwrap_or_default();
+            let words = format!("pause of {} s before step {}: {}", step.pause_seconds, step.key, step.to);
+            Some(wait(status.clone(), Reason::RollingBack, words, left.max(Duration::from_millis(100))))
+        }
+        _ => Some(carry_on(view, status, plan, reading)),
+    }
+}
+
+/// What comes before a step that changes production: the safety backup.
+fn before_it(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> Option<Decision> {
+    let first = plan.safety_backup_before.as_ref()?;
+    let place = |key: &String| plan.steps.iter().position(|step| step.key == *key);
+    let guarded = place(&step.key) >= place(first);
+    (guarded && !status.safety_backup_verified).then(|| safety_backup(view, status.clone(), plan))
+}
+
+/// The name that the safety backup of this plan has: a second try finds the first one's.
+pub(super) fn safety_name(view: &View<'_>, status: &RollbackRequestStatus) -> String {
+    let short: String = view.name().chars().take(200).collect();
+    let again = if status.replans > 0 { format!("-{}", status.replans) } else { String::new() };
+    format!("safety-{short}-{}{again}", view.uid().get(..8).unwrap_or(view.uid()))
+}
+
+fn safety_backup(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
+    let name = safety_name(view, &status);
+    let (backup, pinned, state) = match &view.facts.safety {
+        None => return Decision::Learn(Need::Safety(name)),
+        Some(Safety::Missing) => {
+            let mut components: Vec<String> = plan.steps.iter().map(|step| step.component.clone()).collect();
+            components.sort();
+            components.dedup();
+            let order = SafetyOrder { name: name.clone(), tier: plan.safety_tier.unwrap_or(Tier::Quick), components };
+            let words = format!("safety backup {name} is being made");
+            let effect = Effect::MakeSafetyBackup(Box::new(order));
+            return go_on_after(vec![effect], status, Reason::SafetyBackup, words);
+        }
+        Some(Safety::Foreign(name)) => {
+            let words = format!("DeploymentBackup {name} exists and was not made by this request: delete it");
+            return stall(status, Reason::SafetyBackupFailed, words);
+        }
+        Some(Safety::Made { backup, pinned, state }) => (backup.clone(), *pinned, state),
+    };
+    status.safety_backup_ref = Some(backup.clone());
+    if !pinned {
+        let words = format!("safety backup {name} is being made");
+        return go_on_after(vec![Effect::Pin(backup)], status, Reason::SafetyBackup, words);
+    }
+    match state {
+        SafetyState::Making => {
+            wait(status, Reason::SafetyBackup, format!("waiting for safety backup {name}"), SAFETY_POLL)
+        }
+        SafetyState::Failed(why) => {
+            let words = format!("the safety backup {name} failed ({why}), so production was not touched");
+            ending::end(view, status, Outcome::Failed, Reason::SafetyBackupFailed, &words)
+        }
+        SafetyState::Verified(_) => {
+            status.safety_backup_verified = true;
+            let effects = failing_over(view, &backup);
+            go_on_after(effects, status, Reason::SafetyBackup, format!("safety backup {name} is verified"))
+        }
+    }
+}
+
+/// A failover is written down before its first effect, with the backup that `Failback` takes the values from. The first one counts.
+fn failing_over(view: &View<'_>, backup: &PinnedRef) -> Vec<Effect> {
+    let already = view.target.and_then(|target| target.status.as_ref()?.failover.as_ref()).is_some();
+    if view.request.spec.strategy != Strategy::Failover || already {
+        return Vec::new();
+    }
+    let failover = FailoverStatus { since: view.now.into(), request: view.pinned(), backup: backup.clone() };
+    vec![Effect::Target(vec![TargetChange::Failover(Some(failover))])]
+}
+
+/// Settles these steps and begins no other.
+pub(super) fn settle(
+    view: &View<'_>,
+    status: &RollbackRequestStatus,
+    plan: &Plan,
+    steps: Vec<PlannedStep>,
+) -> Decision {
+    carry_on(view, status, plan, steps)
+}
+
+/// Reads these steps and does what the first of them that has something to do asks for.
+fn carry_on(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, steps: Vec<PlannedStep>) -> Decision {
+    if steps.iter().any(|step| !view.facts.steps.contains_key(&step.key)) {
+        return Decision::Learn(Need::Steps(steps));
+    }
+    let decided: Vec<(&PlannedStep, StepDecision)> =
+        steps.iter().map(|step| (step, decide(view, status, plan, step))).collect();
+    if let Some(recorded) = record_all(view, status, &decided) {
+        return recorded;
+    }
+    let done = decided.iter().find_map(|(step, decision)| act(view, status, plan, step, decision));
+    done.unwrap_or_else(|| waiting(view, status, &decided))
+}
+
+pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> StepDecision {
+    let known = record(status, &step.key);
+    let Some(StepFacts { reading, open_for, applied_for, begin_in }) = view.facts.steps.get(&step.key) else {
+        return StepDecision::Wait("not read yet".into());
+    };
+    if !begin_in.is_zero() {
+        let said = known.and_then(|record| record.message.clone()).unwrap_or_default();
+        return StepDecision::Wait(said);
+    }
+    let intent = known.and_then(|record| record.intent.as_ref());
+    let deadline = intent.map_or(0, |intent| u64::try_from(intent.deadline_seconds).unwrap_or(0));
+    let under_way = Duration::from_secs(deadline) + view.limits.settle_slack;
+    let late = known.is_some_and(|record| {
+        let ends = record.started.0.checked_add(SignedDuration::from_secs(step.deadline_seconds));
+        ends.is_ok_and(|ends| view.now > ends)
+    });
+    decide_step(&StepView {
+        step,
+        record: known,
+        reading: reading.clone(),
+        waited_out: *open_for > under_way,
+        window_over: *open_for > under_way + view.limits.probe_window,
+        settled: *applied_for > view.limits.settle_slack,
+        late,
+        has_effects: super::has_effects(status),
+        answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
+    })
+}
+
+/// Everything that only has to be written down, in one write.
+fn record_all(
+    view: &View<'_>,
+    status: &RollbackRequestStatus,
+    decided: &[(&PlannedStep, StepDecision)],
+) -> Option<Decision> {
+    let mut after = status.clone();
+    let (mut words, mut left) = (Vec::new(), Vec::new());
+    for (step, decision) in decided {
+        let StepDecision::Record(event) = decision else { continue };
+        words.push(format!("step {}: {}", step.key, words_of(event)));
+        if matches!(event, StepEvent::ReadBack { .. } | StepEvent::AlreadySo { .. }) {
+            left.push(*step);
+        }
+        if let Err(illegal) = log(&mut after, &step.key, event.clone(), view.now) {
+            return Some(stall(status.clone(), Reason::InternalError, illegal));
+        }
+    }
+    if words.is_empty() {
+        return None;
+    }
+    if after.question.as_ref().is_some_and(|question| settles(&after, &question.attempt)) {
+        after.question = None;
+    }
+    Some(go_on_after(rolled_away(view, &left), after, Reason::RollingBack, words.join("; ")))
+}
+
+/// Whether the attempt that a question is about is open no more.
+fn settles(status: &RollbackRequestStatus, attempt: &str) -> bool {
+    !status
+        .steps
+        .iter()
+        .any(|record| is_open(record) && record.intent.as_ref().is_some_and(|intent| intent.id == attempt))
+}
+
+fn words_of(event: &StepEvent) -> &str {
+    match event {
+        StepEvent::ReadBack { evidence, .. } | StepEvent::AlreadySo { evidence, .. } => evidence,
+        StepEvent::Adopted { message, .. }
+        | StepEvent::Failed { message }
+        | StepEvent::Rearmed { message }
+        | StepEvent::Taken { message, .. }
+        | StepEvent::NotSent { message }
+        | StepEvent::Refused { message }
+        | StepEvent::Unknown { message } => message,
+        StepEvent::Intended(_) => "",
+    }
+}
+
+/// Applies an event to the log inside a status.
+pub(super) fn log(
+    status: &mut RollbackRequestStatus,
+    key: &str,
+    event: StepEvent,
+    now: Timestamp,
+) -> Result<(), String> {
+    let position = status.steps.iter().position(|record| record.key == key);
+    let next = advance(key, position.map(|at| &status.steps[at]), event, now).map_err(|illegal| illegal.to_string())?;
+    match position {
+        Some(at) => status.steps[at] = next,
+        None => status.steps.push(next),
+    }
+    Ok(())
+}
+
+/// Longest memory of deploys rolled away from.
+const REMEMBERED: usize = 128;
+
+/// Remembers the deploys that these steps left: they are never chosen as a place to go back to. One that was returned to is forgotten.
+fn rolled_away(view: &View<'_>, steps: &[&PlannedStep]) -> Vec<Effect> {
+    let before = view.target.and_then(|target| target.status.as_ref()).map(|status| status.rolled_away_from.clone());
+    let mut left = before.clone().unwrap_or_default();
+    for step in steps {
+        let Change::RollBackDeploy { deploy, live, .. } = &step.change else { continue };
+        let entry = |deploy: &String| RolledAwayDeploy { component: step.component.clone(), deploy: deploy.clone() };
+        left.retain(|one| *one != entry(deploy));
+        let undo = step.key.starts_with("undo-");
+        if let Some(live) = live.as_ref().filter(|live| !undo && !left.contains(&entry(live))) {
+            left.push(entry(live));
+        }
+    }
+    let left = left.split_off(left.len().saturating_sub(REMEMBERED));
+    match Some(&left) == before.as_ref() || (left.is_empty() && before.is_none()) {
+        true => Vec::new(),
+        false => vec![Effect::Target(vec![TargetChange::RolledAway(left)])],
+    }
+}
+
+/// What one step asks for beside the log. `None`: nothing but time.
+fn act(
+    view: &View<'_>,
+    status: &RollbackRequestStatus,
+    plan: &Plan,
+    step: &PlannedStep,
+    decision: &StepDecision,
+) -> Option<Decision> {
+    match decision {
+        StepDecision::Begin => Some(Decision::Send(Box::new(step.clone()))),
+        StepDecision::Replan(why) => Some(planning::plan_again(view, status.clone(), plan, why)),
+        StepDecision::Stop(reason, why) => {
+            let words =
+                format!("step {}: {why}. Somebody else changed the platform: nothing was overwritten", step.key);
+            let mut after = status.clone();
+            // What others have open is settled first; then the failure ends the run.
+            let goes_on = status.steps.iter().any(is_open) || view.request.spec.on_step_failure != OnStepFailure::Stop;
+            match log(&mut after, &step.key, StepEvent::Failed { message: why.clone() }, view.now) {
+                Ok(()) if goes_on => Some(next_go_on(after, *reason, words)),
+                _ => Some(ending::end(view, after, Outcome::Failed, *reason, &words)),
+            }
+        }
+        StepDecision::Ask(question) => Some(ask(view, status.clone(), plan, step, question.clone())),
+        StepDecision::Pause(why) => {
+            let words = format!("step {}: {why}. The run goes on by itself once this is mended", step.key);
+            Some(stall(status.clone(), Reason::CredentialsRejected, words))
+        }
+        StepDecision::Record(_) | StepDecision::Wait(_) => None,
+    }
+}
+
+fn waiting(view: &View<'_>, status: &RollbackRequestStatus, decided: &[(&PlannedStep, StepDecision)]) -> Decision {
+    let words: Vec<String> = decided
+        .iter()
+        .filter_map(|(step, decision)| match decision {
+            StepDecision::Wait(why) => Some(format!("step {}: {why}", step.key)),
+            _ => None,
+        })
+        .collect();
+    let soonest = decided.iter().filter_map(|(step, _)| view.facts.steps.get(&step.key)).map(|facts| facts.begin_in);
+    let again = soonest.filter(|left| !left.is_zero()).min().unwrap_or(view.limits.poll_interval);
+    wait(status.clone(), Reason::RollingBack, words.join("; "), again)
+}
+
+/// Asks, and goes on looking: a trace of our call that shows later settles it as well.
+pub(super) fn ask(
+    view: &View<'_>,
+    mut status: RollbackRequestStatus,
+    plan: &Plan,
+    step: &PlannedStep,
+    mut question: Question,
+) -> Decision {
+    let started = record(&status, &step.key).is_some_and(|record| record.state == StepState::Started);
+    if started {
+        let message = "no answer was recorded before the operator stopped".into();
+        if let Err(illegal) = log(&mut status, &step.key, StepEvent::Unknown { message }, view.now) {
+            return stall(status, Reason::InternalError, illegal);
+        }
+    }
+    question.how_to_answer = format!(
+        "kubectl -n {} patch rbr {} --type=merge -p '{{\"spec\":{{\"confirmation\":{{\"planDigest\":\"{}\",\"confirmedBy\":\"<you>\",\
+         \"answers\":[{{\"attempt\":\"{}\",\"outcome\":\"Applied\",\"output\":\"<id that it made>\"}}]}}}}}}'  (or outcome NotApplied, without output)",
+        view.request.metadata.namespace.as_deref().unwrap_or_default(),
+        view.name(),
+        plan.digest,
+        question.attempt
+    );
+    let words = format!("{} Answer with the command in status.question.howToAnswer", question.question);
+    status.question = Some(question);
+    stall(status, Reason::NeedsHuman, words)
+}
+
+/// The target is gone while calls are open: only a person's answers settle them.
+pub(super) fn orphaned(view: &View<'_>, status: &RollbackRequestStatus, why: &str) -> Option<Decision> {
+    let plan = status.plan.as_ref()?;
+    let steps = plan.steps.iter().chain(status.undo.iter().flat_map(|undo| &undo.steps)).chain(&plan.release);
+    let open = steps.filter(|step| record(status, &step.key).is_some_and(is_open));
+    for step in open {
+        let known = record(status, &step.key);
+        let intent = known.and_then(|record| record.intent.as_ref());
+        let decision = decide_step(&StepView {
+            step,
+            record: known,
+            reading: Reading::Gone(why.into()),
+            waited_out: true,
+            window_over: true,
+            settled: true,
+            late: false,
+            has_effects: true,
+            answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
+        });
+        match decision {
+            // Nothing can be read back any more: what a person says ends the step.
+            StepDecision::Record(StepEvent::Adopted { message, .. } | StepEvent::Failed { message }) => {
+                let mut after = status.clone();
+                let message = format!("{message}; it could not be read back");
+                return Some(match log(&mut after, &step.key, StepEvent::Failed { message }, view.now) {
+                    Ok(()) => next_go_on(after, Reason::TargetUidMismatch, why),
+                    Err(illegal) => stall(after, Reason::InternalError, illegal),
+                });
+            }
+            StepDecision::Ask(question) => return Some(ask(view, status.clone(), plan, step, question)),
+            _ => {}
+        }
+    }
+    Some(stall(status.clone(), Reason::TargetUidMismatch, why))
+}

@@ -1,0 +1,61 @@
+//! Verification: every post-condition read back once more, and health for as long as asked.
+
+use super::ending::end;
+use super::facts::{Need, Verified, View};
+use super::next::wait;
+use super::{DEFAULT_VERIFICATION, Decision, Effect, TargetChange, undoing};
+use crate::api::*;
+use crate::decide::plan;
+use crate::decide::verdict::elapsed;
+use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
+
+pub(super) fn verify(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
+    let Some(verified) = &view.facts.verified else { return Decision::Learn(Need::Verification) };
+    let policy = view.target.map(|target| plan::verification(view.request, target)).unwrap_or_default();
+    let since = status.verifying_since.get_or_insert_with(|| view.now.into()).0;
+    let stable_for: Duration = policy.stable_for.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let limit = policy.timeout.as_ref().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_VERIFICATION);
+    let not_yet = match verified {
+        Verified::Broken(why) => return broken(view, status, plan, &policy, &format!("verification failed: {why}")),
+        Verified::NotYet(reason, why) => (*reason, why.clone()),
+        Verified::Holds(healthy_since) => {
+            let begun = healthy_since.map_or(since, |healthy| healthy.max(since));
+            if elapsed(begun, view.now) >= stable_for {
+                return succeeded(view, status, plan);
+            }
+            (Reason::Verifying, format!("everything holds; watching for {}s", stable_for.as_secs()))
+        }
+    };
+    if elapsed(since, view.now) > limit {
+        let words = format!("verification gave up after {}s: {}", limit.as_secs(), not_yet.1);
+        return broken(view, status, plan, &policy, &words);
+    }
+    wait(status, not_yet.0, not_yet.1, view.limits.poll_interval)
+}
+
+fn broken(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, policy: &Verification, words: &str) -> Decision {
+    match policy.on_failure {
+        OnFailure::Undo => undoing::begin(view, status, plan, words),
+        OnFailure::Report => end(view, status, Outcome::Failed, Reason::VerificationFailed, words),
+    }
+}
+
+fn succeeded(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
+    let seconds = seconds_since(status.confirmed_at.as_ref().map(|time| time.0), view.now);
+    status.recovery_seconds = i64::try_from(seconds).ok();
+    let words = format!("Back at {} after {seconds}s, every step read back from the platforms", plan.to);
+    let decision = end(view, status, Outcome::Succeeded, Reason::Completed, &words);
+    match (view.request.spec.strategy, decision) {
+        // The failover is over once everything was read back.
+        (Strategy::Failback, Decision::Do(mut effects, write)) => {
+            effects.push(Effect::Target(vec![TargetChange::Failover(None)]));
+            Decision::Do(effects, write)
+        }
+        (_, decision) => decision,
+    }
+}
+
+fn seconds_since(from: Option<Timestamp>, now: Timestamp) -> u64 {
+    from.map_or(0, |from| elapsed(from, now).as_secs())
+}
