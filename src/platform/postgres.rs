@@ -162,7 +162,7 @@ impl Postgres {
     }
 
     fn clean_progress(&self, progress: Progress) -> Progress {
-        self.secrets().fold(progress, |progress, secret| clean::progress(progress, secret))
+        self.secrets().fold(progress, clean::progress)
     }
 
     fn clean_observation(&self, seen: Observation) -> Result<Observation> {

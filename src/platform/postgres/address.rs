@@ -93,6 +93,9 @@ impl Address {
                 _ => return Err(format!("the connection string has a parameter that is not known: {FORM}")),
             }
         }
+        if host.contains(',') {
+            return Err("the connection string names several hosts: name the one that takes writes".into());
+        }
         if host.is_empty()
             || user.is_empty()
             || database.is_empty()

@@ -198,10 +198,7 @@ async fn run(job: &Job, read: &AtomicU64) -> Result<(), String> {
     let mut restoring = restoring.spawn().map_err(unusable)?;
     let mut session = session.spawn().map_err(unusable)?;
     let (restore_complaint, session_complaint) = (listen(&mut restoring), listen(&mut session));
-    let broke = match carry(job, (&list, data), &mut restoring, &mut session, read).await {
-        Ok(()) => None,
-        Err(broke) => Some(broke),
-    };
+    let broke = carry(job, (&list, data), &mut restoring, &mut session, read).await.err();
     let _ = restoring.start_kill();
     if matches!(broke, Some(Broke::Said(_))) {
         let _ = session.start_kill();
