@@ -4,6 +4,7 @@ mod address;
 mod connection;
 mod dump;
 mod facts;
+mod marks;
 mod programs;
 mod restore;
 mod script;

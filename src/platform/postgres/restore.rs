@@ -6,8 +6,9 @@
 //! inside the transaction, and the server takes everything back. `psql -1` would commit there.
 
 use super::address::{Address, Route};
-use super::connection::{Link, error};
+use super::connection::error;
 use super::dump::{complaint, judged};
+use super::marks::{has_session, mark};
 use super::programs::Programs;
 use super::script::{self, Mark, There};
 use super::{Postgres, facts};
@@ -25,7 +26,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-const OPERATION: &str = "restore data";
+pub(super) const OPERATION: &str = "restore data";
 /// Longest time for one restore.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// How much of the end of the SQL is looked at before it is sent.
@@ -343,31 +344,6 @@ async fn feed_until_closed(mut data: DataStream, mut into: ChildStdin) -> Result
             return Ok(());
         }
     }
-}
-
-/// Whether the session of an attempt is there.
-async fn has_session(link: &Link, name: &str) -> Result<bool> {
-    let statement = format!(
-        "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND application_name = {}",
-        script::literal(name)
-    );
-    Ok(!link.rows(OPERATION, &statement).await?.is_empty())
-}
-
-/// The mark of an attempt: the digest of its dump, and what is said of it.
-async fn mark(link: &Link, attempt: &str) -> Result<Option<(String, String)>> {
-    let there = link.rows(OPERATION, "SELECT 1 WHERE to_regclass('savepoint.restores') IS NOT NULL").await?;
-    if there.is_empty() {
-        return Ok(None);
-    }
-    let statement = format!(
-        "SELECT sha256, tables::text || ' tables' || CASE checked WHEN '' THEN '' ELSE '; as when the dump was made: ' || checked END \
-         || '; committed ' || to_char(restored_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
-         FROM savepoint.restores WHERE attempt = {}",
-        script::literal(attempt)
-    );
-    let row = link.rows(OPERATION, &statement).await?.pop();
-    Ok(row.and_then(|row| Some((row.first()?.clone()?, row.get(1)?.clone()?))))
 }
 
 /// How a restore stands, from the server itself. `output` is the attempt; without one only a session of ours can be told.
