@@ -277,10 +277,12 @@ async fn restores_until_it_is_killed() {
 async fn an_operator_that_is_killed_leaves_the_old_data_whole() {
     let database = shop().await;
     let before = database.contents();
+    let temporary = tempfile::TempDir::new().unwrap(); // a process that is killed cannot clean up
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child
         .args(["--exact", "postgres::restores_until_it_is_killed", "--ignored"])
         .env("SAVEPOINT_TEST_DATABASE", database.url());
+    child.env("TMPDIR", temporary.path());
     let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     until("a session in the middle", async || value(&database.admin().await, HAS_DROPPED).await == "1").await;
     child.kill().unwrap();
