@@ -30,7 +30,7 @@ pub struct Config {
     /// Host that `endpoint` of a component may name for a platform: `github=git.example.com`. May be repeated.
     #[arg(long = "allow-endpoint", value_parser = platform_host)]
     pub allowed_endpoints: Vec<(PlatformName, String)>,
-    /// Private or loopback network that `http` checks may reach: `10.1.0.0/16`. May be repeated. None by default.
+    /// Private or loopback network that `http` checks, feature flags and hooks may reach: `10.1.0.0/16`. May be repeated. None by default.
     #[arg(long = "allow-cidr")]
     pub allowed_cidrs: Vec<ipnet::IpNet>,
     /// Longest time for one call to a platform, at most 20s.

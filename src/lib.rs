@@ -10,6 +10,8 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod decide;
+pub mod egress;
+pub mod expression;
 pub mod failpoint;
 pub mod keyed_digest;
 pub mod platform;

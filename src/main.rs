@@ -5,6 +5,7 @@ use kube::Client;
 use savepoint::admin::{Admin, serve};
 use savepoint::config::Config;
 use savepoint::controller::{self, Context, Leadership};
+use savepoint::egress::address::AddressPolicy;
 use savepoint::platform::{Gateway, GatewayOptions, PostgresOptions};
 use savepoint::telemetry;
 use std::process::ExitCode;
@@ -32,10 +33,13 @@ async fn main() -> ExitCode {
 async fn run(config: Config) -> Result<(), Ended> {
     config.check()?;
     let identity = config.read_identity()?;
-    let client = Client::try_from(config.kubernetes().await?)?;
+    let kubernetes = config.kubernetes().await?;
+    let api_server = kubernetes.cluster_url.host().map(str::to_owned);
+    let client = Client::try_from(kubernetes)?;
     let gateway = Gateway::new(GatewayOptions {
         base_urls: config.platform_urls.iter().cloned().collect(),
         allowed_endpoints: config.allowed_endpoints.clone(),
+        addresses: AddressPolicy { allowed: config.allowed_cidrs.clone(), api_server },
         call_deadline: config.call_deadline,
         postgres: PostgresOptions { allowed_cidrs: config.allowed_cidrs.clone(), ..PostgresOptions::default() },
         ..GatewayOptions::default()

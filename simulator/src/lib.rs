@@ -1,4 +1,4 @@
-//! Plays Render, Netlify and GitHub over HTTP, from the vendors' own descriptions.
+//! Plays Render, Netlify and GitHub over HTTP, from the vendors' own descriptions, and a flag service and a sink for hooks.
 //!
 //! One loopback port serves all of them under a prefix each, an application whose health follows what is
 //! deployed, and an admin API through which tests and the demo act as the rest of the world. Time moves by
@@ -15,8 +15,10 @@ mod admin;
 mod app;
 pub mod contract;
 mod faults;
+mod feature_flags;
 mod github;
 mod graphql;
+mod hooks;
 mod ids;
 mod ledger;
 mod netlify;
@@ -64,7 +66,7 @@ pub async fn start(options: Options) -> std::io::Result<Simulator> {
 }
 
 impl Simulator {
-    /// The base URL of `render`, `netlify`, `github`, `admin` or `app`.
+    /// The base URL of `render`, `netlify`, `github`, `featureFlags`, `hooks`, `admin` or `app`.
     pub fn url(&self, part: &str) -> String {
         let path = match Platform::ALL.into_iter().find(|platform| platform.name() == part) {
             Some(platform) => platform.prefix().to_string(),
@@ -75,10 +77,11 @@ impl Simulator {
 
     /// The line by which the binary tells where it listens.
     pub fn announcement(&self) -> Value {
-        let urls: serde_json::Map<String, Value> = ["render", "netlify", "github", "admin", "app"]
-            .into_iter()
-            .map(|part| (part.to_string(), Value::String(self.url(part))))
-            .collect();
+        let urls: serde_json::Map<String, Value> =
+            ["render", "netlify", "github", "featureFlags", "hooks", "admin", "app"]
+                .into_iter()
+                .map(|part| (part.to_string(), Value::String(self.url(part))))
+                .collect();
         json!({ "address": self.address.to_string(), "urls": urls })
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use tokio::io::AsyncReadExt;
 
-/// Plays Render, Netlify and GitHub on one loopback port.
+/// Plays Render, Netlify, GitHub, a flag service and a sink for hooks on one loopback port.
 #[derive(Parser)]
 struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0")]

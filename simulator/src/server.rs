@@ -125,12 +125,14 @@ async fn bend(world: &Arc<World>, call: &Call, kind: &Kind) -> Option<Answer> {
         Kind::RateLimited { retry_after } => rate_limited(world, call, retry_after.as_deref()),
         Kind::RevertAfter { millis } => {
             let before = (locked(&world.render).clone(), locked(&world.netlify).clone());
+            let flags = locked(&world.feature_flags).clone();
             let answer = perform(world, call).await;
             let (world, wait) = (world.clone(), Duration::from_millis(*millis));
             tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
                 locked(&world.render).restore_settings(&before.0);
                 locked(&world.netlify).restore_settings(&before.1);
+                *locked(&world.feature_flags) = flags;
             });
             answer
         }
@@ -156,6 +158,7 @@ fn rate_limited(world: &World, call: &Call, retry_after: Option<&str>) -> Answer
             .with("x-ratelimit-remaining", 0)
             .with("x-ratelimit-reset", reset),
         Platform::Github => crate::github::secondary_limit(),
+        Platform::FeatureFlags | Platform::Hooks => world.refusal(call.platform, 429, "too many requests"),
     };
     match retry_after {
         Some(wait) => answer.with("retry-after", wait),

@@ -53,6 +53,11 @@ pub struct Settings {
     pub netlify_publish_delay_millis: i64,
     /// Netlify spells one scope `post_processing` in its answers.
     pub netlify_scope_underscore: bool,
+    /// The header in which the flag service wants its token, and the word in front of it; empty for none.
+    pub feature_flags_header: String,
+    pub feature_flags_scheme: String,
+    /// The flag service asks nobody for a credential.
+    pub feature_flags_open: bool,
     pub rate_limit: BTreeMap<Platform, Rate>,
 }
 
@@ -67,6 +72,9 @@ impl Default for Settings {
             netlify_lock_survives_restore: false,
             netlify_publish_delay_millis: 0,
             netlify_scope_underscore: false,
+            feature_flags_header: "authorization".into(),
+            feature_flags_scheme: "Bearer".into(),
+            feature_flags_open: false,
             rate_limit: BTreeMap::new(),
         }
     }
@@ -82,7 +90,9 @@ impl Settings {
         match self.rate_limit.get(&platform) {
             Some(rate) => (rate.limit, SignedDuration::from_secs(rate.window_seconds.max(1))),
             None => match platform {
-                Platform::Render | Platform::Netlify => (100_000, SignedDuration::from_secs(60)),
+                Platform::Render | Platform::Netlify | Platform::FeatureFlags | Platform::Hooks => {
+                    (100_000, SignedDuration::from_secs(60))
+                }
                 Platform::Github => (1_000_000, SignedDuration::from_hours(1)),
             },
         }

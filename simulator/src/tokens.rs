@@ -82,8 +82,12 @@ impl Tokens {
     }
 
     pub fn grant(&self, call: &Call) -> Option<TokenGrant> {
-        let key = (call.platform, call.bearer()?.to_string());
-        locked(&self.grants).get(&key).cloned()
+        self.grant_of(call.platform, call.bearer()?)
+    }
+
+    /// The same for a token that was sent in another manner.
+    pub fn grant_of(&self, platform: Platform, token: &str) -> Option<TokenGrant> {
+        locked(&self.grants).get(&(platform, token.to_string())).cloned()
     }
 
     /// Counts this call against its token's allowance.
@@ -119,6 +123,7 @@ pub fn allowance_headers(answer: Answer, call: &Call, allowance: &Allowance) -> 
             .with("x-ratelimit-limit", limit)
             .with("x-ratelimit-remaining", remaining)
             .with("x-ratelimit-reset", reset),
+        Platform::FeatureFlags | Platform::Hooks => answer,
         Platform::Github => answer
             .with("x-ratelimit-limit", limit)
             .with("x-ratelimit-remaining", remaining)

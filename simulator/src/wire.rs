@@ -14,16 +14,22 @@ pub enum Platform {
     Render,
     Netlify,
     Github,
+    #[serde(rename = "featureFlags")]
+    FeatureFlags,
+    Hooks,
 }
 
 impl Platform {
-    pub const ALL: [Platform; 3] = [Platform::Render, Platform::Netlify, Platform::Github];
+    pub const ALL: [Platform; 5] =
+        [Platform::Render, Platform::Netlify, Platform::Github, Platform::FeatureFlags, Platform::Hooks];
 
     pub fn name(self) -> &'static str {
         match self {
             Platform::Render => "render",
             Platform::Netlify => "netlify",
             Platform::Github => "github",
+            Platform::FeatureFlags => "featureFlags",
+            Platform::Hooks => "hooks",
         }
     }
 
@@ -33,6 +39,8 @@ impl Platform {
             Platform::Render => "/render/v1",
             Platform::Netlify => "/netlify/api/v1",
             Platform::Github => "/github",
+            Platform::FeatureFlags => "/feature-flags",
+            Platform::Hooks => "/hooks",
         }
     }
 }

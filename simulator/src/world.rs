@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use crate::app::Hits;
 use crate::faults::Faults;
+use crate::feature_flags::FeatureFlags;
 use crate::github::Github;
 use crate::ids::Ids;
 use crate::ledger::Ledger;
@@ -26,6 +27,7 @@ pub struct World {
     pub render: Mutex<Render>,
     pub netlify: Mutex<Netlify>,
     pub github: Mutex<Github>,
+    pub feature_flags: Mutex<FeatureFlags>,
 }
 
 impl World {
@@ -41,6 +43,7 @@ impl World {
             render: Mutex::default(),
             netlify: Mutex::default(),
             github: Mutex::new(Github::new(git_root, home)),
+            feature_flags: Mutex::default(),
         }
     }
 
@@ -54,6 +57,8 @@ impl World {
             Platform::Render => crate::render::answer(self, call),
             Platform::Netlify => crate::netlify::answer(self, call),
             Platform::Github => crate::github::answer(self, call),
+            Platform::FeatureFlags => crate::feature_flags::answer(self, call),
+            Platform::Hooks => crate::hooks::answer(self, call),
         }
     }
 
@@ -63,6 +68,8 @@ impl World {
             Platform::Render => crate::render::refusal(status, message),
             Platform::Netlify => crate::netlify::refusal(status, message),
             Platform::Github => crate::github::refusal(status, message),
+            Platform::FeatureFlags => crate::feature_flags::refusal(status, message),
+            Platform::Hooks => crate::hooks::refusal(status, message),
         }
     }
 }

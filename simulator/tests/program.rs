@@ -20,7 +20,7 @@ fn says_where_it_listens_and_ends_with_its_input() {
     let ready: Value = serde_json::from_str(&line).unwrap();
     let address = ready["address"].as_str().unwrap();
     assert_eq!(ready["urls"]["netlify"], format!("http://{address}/netlify/api/v1"));
-    assert_eq!(ready["urls"].as_object().unwrap().len(), 5);
+    assert_eq!(ready["urls"].as_object().unwrap().len(), 7);
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
 
     let mut stream = TcpStream::connect(address).unwrap();

@@ -34,7 +34,6 @@ pub const NOT_YET_SUPPORTED: &[Unsupported] = &[
     field(TARGET, "spec.components[].railway"),
     field(TARGET, "spec.components[].supabase"),
     field(TARGET, "spec.components[].convex"),
-    field(TARGET, "spec.components[].featureFlags"),
     field(TARGET, "spec.components[].http"),
     field(TARGET, "spec.components[].environment.valuesFrom"),
     field(TARGET, "spec.backup.schedules"),

@@ -17,10 +17,12 @@ pub enum PlatformName {
     FeatureFlags,
     /// A PostgreSQL database
     Postgres,
+    /// Any address with HTTP: hooks
+    Http,
 }
 
 impl PlatformName {
-    /// The platforms that this build speaks to.
+    /// The platforms that a component can run on, as far as this build speaks to them.
     pub const ALL: [Self; 5] = [Self::Render, Self::Netlify, Self::Github, Self::FeatureFlags, Self::Postgres];
     /// Those of them that a vendor hosts at one public address.
     pub const HOSTED: [Self; 3] = [Self::Render, Self::Netlify, Self::Github];
@@ -33,6 +35,7 @@ impl PlatformName {
             Self::Github => "github",
             Self::FeatureFlags => "featureFlags",
             Self::Postgres => "postgres",
+            Self::Http => "http",
         }
     }
 
@@ -42,7 +45,7 @@ impl PlatformName {
             Self::Render => Some("https://api.render.com/v1"),
             Self::Netlify => Some("https://api.netlify.com/api/v1"),
             Self::Github => Some("https://api.github.com"),
-            Self::FeatureFlags | Self::Postgres => None,
+            Self::FeatureFlags | Self::Postgres | Self::Http => None,
         }
     }
 }

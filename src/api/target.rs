@@ -90,7 +90,9 @@ pub enum Role {
         .message("a component names exactly one platform: one of render, netlify, github, vercel, railway, supabase, convex, postgres, featureFlags, http"),
     validation = Rule::new("!has(self.dependsOn) || !(self.name in self.dependsOn)").message("a component cannot depend on itself"),
     validation = Rule::new("(has(self.postgres) || has(self.featureFlags) || has(self.http)) || has(self.credentialsRef)")
-        .message("credentialsRef is required: name the Secret and the key that hold the platform's token")
+        .message("credentialsRef is required: name the Secret and the key that hold the platform's token"),
+    validation = Rule::new("!has(self.featureFlags) || !has(self.endpoint)")
+        .message("a component of featureFlags has its address in featureFlags.http.url: remove endpoint")
 )]
 pub struct Component {
     /// Name of the component, unique in the target: a DNS label.
@@ -124,7 +126,7 @@ pub struct Component {
     pub postgres: Option<PostgresSpec>,
     /// Feature flags behind an HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feature_flags: Option<Reserved>,
+    pub feature_flags: Option<FeatureFlagsSpec>,
     /// Anything else with an HTTP API, by declared requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Reserved>,
@@ -133,7 +135,9 @@ pub struct Component {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
     pub endpoint: Option<String>,
-    /// Secret key that holds the platform's token. The Secret must carry the label `savepoint.dev/use: platform`.
+    /// Secret key that holds the platform's token. The Secret must carry the label `savepoint.dev/use: platform`. For `featureFlags` the
+    /// label is `savepoint.dev/use: http`, the annotation `savepoint.dev/allowed-hosts` names the host of the service, and an absent
+    /// `credentialsRef` means that no credential is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_ref: Option<SecretKeyRef>,
     /// Components that must be rolled back before this one. Absent: the order of roles.
@@ -196,13 +200,13 @@ pub struct HookSpec {
     /// What a failure means: `Stop` (default) or `Continue`.
     #[serde(default)]
     pub on_error: HookError,
-    /// `true`: the call may be sent twice without harm, such as a cache purge. Default `false`: it is sent once, and where nobody knows
-    /// whether it arrived a person is asked.
-    #[serde(default)]
-    pub repeatable: bool,
     /// Longest time for the call. Default `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
+    /// `true`: the call may be sent twice without harm, such as a cache purge, so it is sent again where its outcome is unknown. Default
+    /// `false`: it is sent once, and a person looks where its outcome is unknown.
+    #[serde(default)]
+    pub repeatable: bool,
 }
 
 /// When a hook runs.
@@ -228,14 +232,15 @@ pub enum HookError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HookRequest {
-    /// Address that is called.
+    /// Address that is called. Private and loopback addresses only where the operator was started with `--allow-cidr` for them.
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^@\s]+$"))]
     pub url: String,
-    /// HTTP method. Default `POST`.
+    /// HTTP method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`. Default `POST`. No body is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), regex(pattern = r"^(GET|POST|PUT|PATCH|DELETE)$"))]
     pub method: Option<String>,
-    /// Secret whose keys are sent as headers, one header per key.
+    /// Secret whose keys are sent as headers, one header per key. The Secret carries `savepoint.dev/use: http` and names the host of `url`
+    /// in `savepoint.dev/allowed-hosts`. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_from: Option<LocalRef>,
 }

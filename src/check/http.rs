@@ -1,39 +1,19 @@
 //! One HTTP request and what its answer must be.
 
-use super::address::AddressPolicy;
 use super::{Finding, expression};
 use crate::api::{HttpCheck, HttpMethod};
 use crate::clock::monotonic;
-use futures::future::BoxFuture;
-pub use reqwest::header::HeaderMap;
+use crate::egress::address::AddressPolicy;
+use crate::egress::{Blocked, Egress, HeaderMap, Lookup, Patience};
 use reqwest::header::{HeaderName, LOCATION};
 use reqwest::{Method, StatusCode};
-use rustls_platform_verifier::ConfigVerifierExt;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
-use url::{Host, Url};
+use url::Url;
 
 /// Most bytes of a body, counted after decompression.
 const LARGEST_BODY: usize = 64 * 1024;
 /// Most redirects that are followed.
 const MOST_REDIRECTS: usize = 3;
-/// Headers that belong to the connection or to us; a Secret must not set them.
-const OUR_HEADERS: [&str; 9] = [
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Looks up the addresses of a name.
-pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync>;
-
 /// Carries out `http` checks; one per process.
 ///
 /// # Guarantees
@@ -43,10 +23,7 @@ pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<I
 ///   scheme, host or port than the check names.
 /// - At most 64 KiB of a body are read, and only where `expectJson` asks for it. Everything together ends within the timeout.
 pub struct HttpProber {
-    addresses: AddressPolicy,
-    lookup: Lookup,
-    /// `None`: there are no usable root certificates, so `https://` cannot be checked.
-    tls: Option<rustls::ClientConfig>,
+    egress: Egress,
 }
 
 /// The answer of one hop, before its body.
@@ -55,26 +32,12 @@ type Hop = Result<reqwest::Response, Finding>;
 impl HttpProber {
     /// A prober that looks names up as the operating system does.
     pub fn new(addresses: AddressPolicy) -> Self {
-        Self::with_lookup(
-            addresses,
-            Arc::new(|name| {
-                Box::pin(async move {
-                    let found = tokio::net::lookup_host((name, 0)).await?;
-                    Ok(found.map(|address| address.ip()).collect())
-                })
-            }),
-        )
+        Self { egress: Egress::new(addresses) }
     }
 
     /// A prober with a lookup of its own.
     pub fn with_lookup(addresses: AddressPolicy, lookup: Lookup) -> Self {
-        // Fails only where a provider was chosen before, and then that one serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let tls = rustls::ClientConfig::with_platform_verifier();
-        if let Err(error) = &tls {
-            tracing::warn!(%error, "no root certificates: https checks cannot be carried out");
-        }
-        Self { addresses, lookup, tls: tls.ok() }
+        Self { egress: Egress::with_lookup(addresses, lookup) }
     }
 
     /// One try. `headers` go to the address of the check alone.
@@ -135,80 +98,22 @@ impl HttpProber {
     }
 
     async fn hop(&self, method: HttpMethod, url: &Url, headers: HeaderMap, lookup: Duration) -> Hop {
-        let client = self.pinned(url, lookup).await?;
+        let patience = Patience { lookup, connect: None };
+        let client = self.egress.client(url, patience).await.map_err(blocked)?;
         let method = match method {
             HttpMethod::Get => Method::GET,
             HttpMethod::Head => Method::HEAD,
         };
         let sent = client.request(method, url.clone()).headers(headers).send().await;
         let response = sent.map_err(|fault| said(&fault))?;
-        match response.remote_addr().map(|peer| self.addresses.check_ip(peer.ip())) {
-            Some(Ok(())) => Ok(response),
-            Some(Err(kind)) => Err(not_allowed(kind)),
-            None => Err(Finding::error("the connected address is not known")),
-        }
-    }
-
-    /// A client that can connect to the addresses of this url and to nothing else.
-    async fn pinned(&self, url: &Url, lookup: Duration) -> Result<reqwest::Client, Finding> {
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("savepoint/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .http1_only()
-            .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(NoLookup));
-        let builder = match self.resolve(url, lookup).await? {
-            None => builder,
-            Some((name, addresses)) => builder.resolve_to_addrs(&name, &addresses),
-        };
-        let builder = match (url.scheme(), &self.tls) {
-            ("https", None) => return Err(Finding::error("the operator has no root certificates")),
-            (_, Some(tls)) => builder.tls_backend_preconfigured(tls.clone()),
-            // Plain http: any store will do, none is asked.
-            (_, None) => builder.tls_certs_only([]),
-        };
-        builder.build().map_err(|_| Finding::error("no HTTP client could be made"))
-    }
-
-    /// The addresses of a name, all of them allowed. `None`: the url holds an address itself, and it is allowed.
-    async fn resolve(&self, url: &Url, deadline: Duration) -> Result<Option<(String, Vec<SocketAddr>)>, Finding> {
-        let name = match url.host() {
-            None => return Err(Finding::error("the url has no host")),
-            // A client does not look up an address, so that no resolver could stop it: it is looked at here.
-            Some(Host::Ipv4(ip)) => return self.addresses.check_ip(ip.into()).map(|()| None).map_err(not_allowed),
-            Some(Host::Ipv6(ip)) => return self.addresses.check_ip(ip.into()).map(|()| None).map_err(not_allowed),
-            Some(Host::Domain(name)) => name.to_owned(),
-        };
-        // The deadline is a part of the timeout, so that a lookup that hangs is told from an app that does.
-        let found = match tokio::time::timeout(deadline, (self.lookup)(name.clone())).await {
-            Ok(Ok(found)) if !found.is_empty() => found,
-            Ok(_) => return Err(Finding::error("the host's name has no address")),
-            Err(_) => return Err(Finding::error("the host's name was not answered")),
-        };
-        self.addresses.check_name(&name, &found).map_err(not_allowed)?;
-        // Port 0: the url's own.
-        Ok(Some((name, found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())))
+        self.egress.check_peer(&response).map_err(blocked)?;
+        Ok(response)
     }
 }
 
-/// Never finds anything: names are pinned before, and one that is not must not be looked up behind our back.
-struct NoLookup;
-
-impl reqwest::dns::Resolve for NoLookup {
-    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        Box::pin(async { Err("a name that was not pinned".into()) })
-    }
+fn blocked(why: Blocked) -> Finding {
+    Finding::error(why.to_string())
 }
-
-fn not_allowed(kind: &'static str) -> Finding {
-    Finding::error(format!("{ADDRESS_NOT_ALLOWED}: {kind}; the operator's flag --allow-cidr can allow its network"))
-}
-
-/// Begin of the message where an address is refused.
-pub const ADDRESS_NOT_ALLOWED: &str = "the address is not allowed";
 
 /// Where an answer sends us. `None`: nowhere.
 fn redirect(from: &Url, response: &reqwest::Response) -> Result<Option<Url>, Finding> {
@@ -298,19 +203,4 @@ pub fn validate(check: &HttpCheck) -> Result<(), (&'static str, String)> {
         expression::compile(source).map_err(|why| ("http.expectJson", why))?;
     }
     Ok(())
-}
-
-/// The header of one key of a Secret.
-///
-/// # Errors
-/// What is wrong with the key, without its value.
-pub fn header(key: &str, value: &[u8]) -> Result<(HeaderName, reqwest::header::HeaderValue), String> {
-    let name = HeaderName::from_bytes(key.as_bytes()).map_err(|_| format!("key {key} is no header name"))?;
-    if OUR_HEADERS.contains(&name.as_str()) {
-        return Err(format!("key {key} is a header of the connection and cannot be set"));
-    }
-    let mut value = reqwest::header::HeaderValue::from_bytes(value.trim_ascii())
-        .map_err(|_| format!("the value of key {key} cannot be sent as a header"))?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }

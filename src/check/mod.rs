@@ -1,6 +1,5 @@
 //! EFFECT. Checks: one look at something outside, said in our own words.
 
-pub mod address;
 pub mod expression;
 pub mod http;
 pub mod schedule;

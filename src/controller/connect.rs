@@ -1,8 +1,9 @@
 //! From a component of a spec to a platform that can be read: its Secret, its address, its client.
 
 use super::Context;
-use super::secrets::{SecretRefusal, read_secret_key};
-use crate::api::{Component, PostgresSpec, Reason, SecretKeyRef};
+use super::secrets::{SecretRefusal, read_headers_for, read_secret_key, read_secret_key_for};
+use crate::api::{Component, FeatureFlagsSpec, Reason, SecretKeyRef};
+use crate::egress::HeaderMap;
 use crate::platform::{Error, ErrorKind, Platform, postgres_credential};
 use secrecy::SecretString;
 
@@ -25,6 +26,12 @@ impl Refusal {
         Self { reason, message: message.into(), temporary: false, retry_after: None }
     }
 
+    /// The same with what it is about in front.
+    fn of(mut self, kind: &str, name: &str) -> Self {
+        self.message = format!("{kind} {name}: {}", self.message);
+        self
+    }
+
     /// What an error of a platform means for the component that met it.
     pub fn from_platform(component: &str, error: &Error) -> Self {
         let reason = match error.kind {
@@ -45,29 +52,33 @@ impl Refusal {
     }
 }
 
+impl From<SecretRefusal> for Refusal {
+    fn from(refusal: SecretRefusal) -> Self {
+        let SecretRefusal { reason, message, temporary } = refusal;
+        Self { reason, message, temporary, retry_after: None }
+    }
+}
+
 impl Context {
     /// Opens a component with the token that its `credentialsRef` names, in the namespace of the target.
     pub async fn connect(&self, namespace: &str, component: &Component) -> Result<Box<dyn Platform>, Refusal> {
         let name = &component.name;
-        let token = match (&component.postgres, &component.credentials_ref) {
-            (Some(spec), _) => self.connection_strings(namespace, spec).await,
-            (None, Some(reference)) => self.secret(namespace, reference, "platform", "credentialsRef").await,
-            (None, None) => Err(SecretRefusal {
-                reason: Reason::InvalidSpec,
-                message: "credentialsRef is missing".into(),
-                temporary: false,
-            }),
+        let token = match (&component.credentials_ref, &component.feature_flags) {
+            _ if component.postgres.is_some() => {
+                self.connection_strings(namespace, component).await.map_err(Refusal::from)
+            }
+            (reference, Some(flags)) => self.flags_token(namespace, reference.as_ref(), flags).await,
+            (Some(reference), None) => {
+                read_secret_key(&self.client, namespace, reference, "platform").await.map_err(Refusal::from)
+            }
+            (None, None) => Err(Refusal::permanent(Reason::InvalidSpec, "credentialsRef is missing")),
         };
-        let token = token.map_err(|refusal| Refusal {
-            reason: refusal.reason,
-            message: format!("component {name}: {}", refusal.message),
-            temporary: refusal.temporary,
-            retry_after: None,
-        })?;
+        let token = token.map_err(|refusal| refusal.of("component", name))?;
         self.connector.connect(component, token).map_err(|error| Refusal::from_platform(name, &error))
     }
 
-    async fn connection_strings(&self, namespace: &str, spec: &PostgresSpec) -> Result<SecretString, SecretRefusal> {
+    async fn connection_strings(&self, namespace: &str, component: &Component) -> Result<SecretString, SecretRefusal> {
+        let Some(spec) = &component.postgres else { return Ok(SecretString::from("")) };
         let connection = self.secret(namespace, &spec.connection_ref, "postgres", "postgres.connectionRef").await?;
         let restore = match &spec.restore_ref {
             Some(reference) => Some(self.secret(namespace, reference, "postgres", "postgres.restoreRef").await?),
@@ -89,4 +100,47 @@ impl Context {
             ..refusal
         })
     }
+
+    /// Opens a hook of a component with the headers that its `headersFrom` names, in the namespace of the target.
+    pub async fn connect_hook(
+        &self,
+        namespace: &str,
+        component: &Component,
+        hook: &str,
+    ) -> Result<Box<dyn Platform>, Refusal> {
+        let whole = format!("{}/{hook}", component.name);
+        let spec = component.hooks.iter().flatten().find(|spec| spec.name == hook);
+        let spec = spec.ok_or_else(|| {
+            let said = format!("hook {whole} is no longer in the target: put it back, or make a new request");
+            Refusal::permanent(Reason::InvalidSpec, said)
+        })?;
+        let headers = match &spec.http.headers_from {
+            None => HeaderMap::new(),
+            Some(secret) => {
+                let host = host_of(&spec.http.url).map_err(|refusal| refusal.of("hook", &whole))?;
+                let read = read_headers_for(&self.client, namespace, &secret.name, &host).await;
+                read.map_err(|refusal| Refusal::from(refusal).of("hook", &whole))?
+            }
+        };
+        self.connector.hook(spec, headers).map_err(|error| Refusal::from_platform(&component.name, &error))
+    }
+
+    /// The token of a flag service, empty where none is named. It may go only to the host that its owner allows.
+    async fn flags_token(
+        &self,
+        namespace: &str,
+        reference: Option<&SecretKeyRef>,
+        flags: &FeatureFlagsSpec,
+    ) -> Result<SecretString, Refusal> {
+        flags.http.check().map_err(|said| Refusal::permanent(Reason::InvalidSpec, said))?;
+        let Some(reference) = reference else { return Ok(SecretString::from("")) };
+        let host = host_of(&flags.http.url)?;
+        read_secret_key_for(&self.client, namespace, reference, &host).await.map_err(Refusal::from)
+    }
+}
+
+/// The host of an address, as the client that goes there reads it.
+fn host_of(url: &str) -> Result<String, Refusal> {
+    let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.ok_or_else(|| Refusal::permanent(Reason::InvalidSpec, "the url has no host: write http(s)://host/path"))
 }

@@ -3,6 +3,8 @@
 pub mod backup;
 pub mod backup_store;
 mod connect;
+#[cfg(test)]
+mod connect_tests;
 mod context;
 mod event;
 mod finalizer;
@@ -20,7 +22,7 @@ pub use context::Context;
 pub use leader::Leadership;
 pub use ledger::{Run, Sending, StepLedger, log_event, send_once};
 pub use run::{Failure, Outcome, chain, list, run_kind};
-pub use secrets::{SecretRefusal, read_secret, read_secret_key};
+pub use secrets::{SecretRefusal, headers_for, read_headers_for, read_secret, read_secret_key, read_secret_key_for};
 pub use status::{StatusObject, equal_but_for_time, patch_status, replace_status};
 
 use crate::api::{BackupStore, DeploymentBackup, DeploymentTarget, HealthPolicy, RollbackRequest};

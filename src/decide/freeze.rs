@@ -9,7 +9,7 @@ const fn freezing(platform: PlatformName) -> &'static [(&'static str, &'static s
     match platform {
         PlatformName::Render => &[("autoDeploy", "no"), ("autoDeployTrigger", "off")],
         PlatformName::Netlify => &[("stop_builds", "true")],
-        PlatformName::Github | PlatformName::FeatureFlags | PlatformName::Postgres => &[],
+        PlatformName::Github | PlatformName::FeatureFlags | PlatformName::Postgres | PlatformName::Http => &[],
     }
 }
 
@@ -17,7 +17,11 @@ const fn freezing(platform: PlatformName) -> &'static [(&'static str, &'static s
 const fn pinning(platform: PlatformName) -> &'static [(&'static str, &'static str)] {
     match platform {
         PlatformName::Netlify => &[("locked", "true")],
-        PlatformName::Render | PlatformName::Github | PlatformName::FeatureFlags | PlatformName::Postgres => &[],
+        PlatformName::Render
+        | PlatformName::Github
+        | PlatformName::FeatureFlags
+        | PlatformName::Postgres
+        | PlatformName::Http => &[],
     }
 }
 

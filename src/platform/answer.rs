@@ -3,6 +3,7 @@
 use super::retry_after;
 use super::{Error, ErrorKind, redact};
 use crate::api::PlatformName;
+use crate::egress::Blocked;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LINK};
 use serde::de::DeserializeOwned;
@@ -25,6 +26,10 @@ pub(super) enum Broken {
     Cut,
     /// The answer is larger than is ever needed.
     TooLarge,
+    /// The address may not be connected to, or nobody knows where it is: nothing was sent.
+    Blocked(Blocked),
+    /// Somebody answered from an address that may not be connected to.
+    Stranger(Blocked),
 }
 
 impl Broken {
@@ -36,13 +41,23 @@ impl Broken {
         }
     }
 
-    pub const fn said(self) -> (ErrorKind, &'static str) {
-        match self {
+    pub fn said(self) -> (ErrorKind, String) {
+        let (kind, said) = match self {
             Self::NotConnected => (ErrorKind::Unavailable, "no connection could be made"),
             Self::Deadline => (ErrorKind::Unavailable, "no complete answer within the deadline"),
             Self::Cut => (ErrorKind::Unavailable, "the connection broke before the answer was complete"),
             Self::TooLarge => (ErrorKind::UnexpectedAnswer, "the answer is larger than 8 MiB"),
-        }
+            Self::Blocked(Blocked::NoWay(said)) | Self::Stranger(Blocked::NoWay(said)) => {
+                (ErrorKind::Unavailable, said)
+            }
+            Self::Blocked(why) | Self::Stranger(why) => return (ErrorKind::NotAllowed, why.to_string()),
+        };
+        (kind, said.to_owned())
+    }
+
+    /// Whether nothing can have arrived.
+    pub const fn is_unsent(self) -> bool {
+        matches!(self, Self::NotConnected | Self::Blocked(_))
     }
 }
 
@@ -75,11 +90,8 @@ impl Answer {
         if self.body.is_empty() {
             return Err("answered nothing where a body is described");
         }
-        let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.contains("html") {
-            return Err("answered HTML instead of JSON");
-        }
-        if !kind.contains("json") {
+        self.refuse_html()?;
+        if !self.content_type().contains("json") {
             return Err("answered something other than JSON");
         }
         serde_json::from_slice(&self.body).map_err(|fault| match fault.classify() {
@@ -87,6 +99,15 @@ impl Answer {
             serde_json::error::Category::Eof => "answered JSON that ends too early",
             serde_json::error::Category::Syntax | serde_json::error::Category::Io => "answered broken JSON",
         })
+    }
+
+    /// A page where an API should be: somebody in between answered.
+    pub fn refuse_html(&self) -> Result<(), &'static str> {
+        if self.content_type().contains("html") { Err("answered HTML instead of JSON") } else { Ok(()) }
+    }
+
+    fn content_type(&self) -> &str {
+        self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
     }
 
     /// The body where there is one. Vendors answer some changes with nothing.

@@ -61,7 +61,9 @@ const fn limits(platform: PlatformName) -> Limits {
         PlatformName::Netlify => Limits { reads: 400, writes: 100, deploys: 100 },
         PlatformName::Github => Limits { reads: 500, writes: 60, deploys: 60 },
         // Their own installations: a rate that no server minds.
-        PlatformName::FeatureFlags | PlatformName::Postgres => Limits { reads: 600, writes: 300, deploys: 60 },
+        PlatformName::FeatureFlags | PlatformName::Postgres | PlatformName::Http => {
+            Limits { reads: 600, writes: 300, deploys: 60 }
+        }
     }
 }
 

@@ -2,13 +2,18 @@
 
 use super::answer::{Answer, Broken};
 use super::budget::{Budgets, Credential};
+use super::door::{Door, Success};
+use super::feature_flags::FeatureFlags;
 use super::github::Github;
+use super::hook::Hook;
 use super::netlify::Netlify;
 use super::postgres::{self, Postgres, PostgresOptions};
 use super::render::Render;
 use super::session::Session;
-use super::{Error, ErrorKind, Platform, Result};
-use crate::api::{Component, PlatformName};
+use super::{Error, ErrorKind, Platform, Result, feature_flags};
+use crate::api::{Component, FeatureFlagsSpec, HookSpec, PlatformName};
+use crate::egress::address::AddressPolicy;
+use crate::egress::{Egress, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -23,6 +28,8 @@ pub struct GatewayOptions {
     pub base_urls: BTreeMap<PlatformName, Url>,
     /// Hosts (`host` or `host:port`) that `endpoint` of a component may name, per platform.
     pub allowed_endpoints: Vec<(PlatformName, String)>,
+    /// Where addresses that a user chose may lead, beside the public internet.
+    pub addresses: AddressPolicy,
     /// Longest time for one call, from the connection to the last byte. Default 20 s.
     pub call_deadline: Duration,
     /// How the operator names itself.
@@ -36,6 +43,7 @@ impl Default for GatewayOptions {
         Self {
             base_urls: BTreeMap::new(),
             allowed_endpoints: Vec::new(),
+            addresses: AddressPolicy::default(),
             call_deadline: Duration::from_secs(20),
             user_agent: concat!("savepoint/", env!("CARGO_PKG_VERSION")).into(),
             postgres: PostgresOptions::default(),
@@ -78,6 +86,8 @@ pub(super) struct Shared {
     /// For everything else: a connection of its own per call. On a kept connection that the server is just closing, a call that makes
     /// something new would end as an unknown outcome.
     sender: reqwest::Client,
+    /// For addresses that a user chose.
+    egress: Egress,
     options: GatewayOptions,
     pub budgets: Budgets,
     databases: Arc<postgres::Shared>,
@@ -91,6 +101,10 @@ impl super::Connector for Gateway {
     /// [`ErrorKind::NotAllowed`]: the `endpoint` is not allowed for this platform, or this release does not speak to the platform.
     fn connect(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
         self.open(component, token)
+    }
+
+    fn hook(&self, hook: &HookSpec, headers: HeaderMap) -> Result<Box<dyn Platform>> {
+        Ok(Box::new(self.open_hook(hook, headers)?))
     }
 }
 
@@ -109,12 +123,16 @@ impl Gateway {
         let (reader, sender) = (client(8)?, client(0)?);
         let (budgets, calls) = (Budgets::default(), Mutex::default());
         let databases = postgres::Shared::new(options.postgres.clone(), options.call_deadline);
-        Ok(Self(Arc::new(Shared { reader, sender, options, budgets, databases, calls })))
+        let egress = Egress::new(options.addresses.clone());
+        Ok(Self(Arc::new(Shared { reader, sender, egress, options, budgets, databases, calls })))
     }
 
     fn open(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
         if let Some(spec) = &component.postgres {
             return Ok(Box::new(Postgres::new(self.0.databases.clone(), spec, &token)?));
+        }
+        if let Some(spec) = &component.feature_flags {
+            return Ok(Box::new(self.open_flags(spec, token)?));
         }
         let endpoint = component.endpoint.as_deref();
         let session = |platform| self.session(platform, endpoint, token);
@@ -138,6 +156,38 @@ impl Gateway {
         let digest = Sha256::digest(token.expose_secret().as_bytes()).into();
         let credential = Credential { platform, host: authority(&base), digest };
         Ok(Session::new(self.0.clone(), base, token, credential))
+    }
+
+    fn open_flags(&self, spec: &FeatureFlagsSpec, token: SecretString) -> Result<FeatureFlags> {
+        let platform = PlatformName::FeatureFlags;
+        spec.http.check().map_err(|said| not_allowed(platform, &said))?;
+        let base = Url::parse(&spec.http.url).ok().filter(is_plain_base);
+        let base = base.ok_or_else(|| not_allowed(platform, "http.url is no plain address of a server"))?;
+        let mut headers = HeaderMap::new();
+        if !token.expose_secret().is_empty() {
+            let (name, value) = feature_flags::credential(&spec.http, &token)
+                .map_err(|said| Error::new(platform, "connect", ErrorKind::CredentialsRejected, said))?;
+            headers.insert(name, value);
+        }
+        let digest = Sha256::digest(token.expose_secret().as_bytes()).into();
+        let credential = Credential { platform, host: authority(&base), digest };
+        let resource = format!("{}{}", authority(&base), base.path().trim_end_matches('/'));
+        let session = Session::new(self.0.clone(), base, token, credential);
+        Ok(FeatureFlags::new(session.through(Door::new(headers, Success::NoPage)), resource, spec))
+    }
+
+    fn open_hook(&self, hook: &HookSpec, headers: HeaderMap) -> Result<Hook> {
+        let platform = PlatformName::Http;
+        let good = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
+        let url = Url::parse(&hook.http.url).ok().filter(|url| good(url) && url.password().is_none());
+        let url = url.ok_or_else(|| not_allowed(platform, "the url of the hook is no address of a server"))?;
+        // What the receiver asks of one caller is asked of this address with these headers.
+        let mut digest = Sha256::new_with_prefix(url.as_str());
+        headers.iter().for_each(|(name, value)| digest.update([name.as_str().as_bytes(), value.as_bytes()].concat()));
+        let credential = Credential { platform, host: authority(&url), digest: digest.finalize().into() };
+        let resource = format!("{}{}", authority(&url), url.path());
+        let session = Session::new(self.0.clone(), url, SecretString::from(""), credential);
+        Ok(Hook::new(session.through(Door::new(headers, Success::Status)), resource, hook))
     }
 
     fn base(&self, platform: PlatformName, endpoint: Option<&str>) -> Result<Url> {
@@ -166,6 +216,10 @@ impl Gateway {
 }
 
 impl Shared {
+    pub const fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
     pub fn call_deadline(&self) -> Duration {
         self.options.call_deadline
     }

@@ -5,8 +5,12 @@
 mod answer;
 mod budget;
 mod clean;
+mod door;
 mod error;
+mod feature_flags;
 mod github;
+mod graphql;
+mod hook;
 mod http;
 pub mod intent;
 mod netlify;
@@ -23,8 +27,9 @@ pub use http::{Gateway, GatewayError, GatewayOptions, Snapshot};
 pub use intent::CommittedIntent;
 pub use postgres::{PostgresOptions, postgres_credential};
 
-use crate::api::{Change, PlatformName};
+use crate::api::{Change, HookSpec, PlatformName};
 use crate::decide::facts::{Capabilities, Observation, Progress};
+use crate::egress::HeaderMap;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -87,11 +92,20 @@ pub struct DumpFacts {
 
 /// Opens a component with its credential. One value serves the whole process: it holds the rate budgets.
 pub trait Connector: Send + Sync {
-    /// The component, ready to be read.
+    /// The component, ready to be read. An empty token stands for none: only feature flags go without.
     ///
     /// # Errors
     /// [`ErrorKind::NotAllowed`] where its address is not one that the operator allows for the platform.
     fn connect(&self, component: &crate::api::Component, token: SecretString) -> Result<Box<dyn Platform>>;
+
+    /// A hook, ready to be called with these headers. It knows `RunHook` and nothing else.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAllowed`] where its address cannot be used, or this connector has no hooks.
+    fn hook(&self, hook: &HookSpec, _headers: HeaderMap) -> Result<Box<dyn Platform>> {
+        let said = format!("hook {} cannot be called here", hook.name);
+        Err(Error::new(PlatformName::Http, "connect", ErrorKind::NotAllowed, said))
+    }
 }
 
 /// One component on one platform, with its credential.

@@ -2,6 +2,8 @@
 
 use super::answer::{Answer, Broken, Voice, is_certain_refusal};
 use super::budget::{Credential, Held, Quota};
+use super::door::Door;
+use super::graphql::{GRAPHQL_WAIT, graphql_address, is_graphql_limit};
 use super::http::Shared;
 use super::{CommittedIntent, Error, ErrorKind, Result, SendError, clean};
 use crate::api::{EffectClass, PlatformName};
@@ -48,6 +50,8 @@ pub(super) enum Verb {
     Put,
     Patch,
     Delete,
+    /// Only for a hook: an address that acts when it is read.
+    Get,
     /// A POST to the platform's GraphQL address; the path is not used.
     Graphql,
 }
@@ -78,6 +82,8 @@ pub(super) struct Session {
     base: Url,
     token: SecretString,
     credential: Credential,
+    /// Where the address is one that a user chose: the only way there. `None`: a vendor's address, or one that the operator allows.
+    door: Option<Door>,
 }
 
 /// A request that is ready to leave, with what is needed to judge its answer.
@@ -91,7 +97,13 @@ struct Outgoing {
 
 impl Session {
     pub const fn new(shared: Arc<Shared>, base: Url, token: SecretString, credential: Credential) -> Self {
-        Self { shared, base, token, credential }
+        Self { shared, base, token, credential, door: None }
+    }
+
+    /// The same through the wall around addresses that a user chose. The door carries the headers with the credential.
+    pub fn through(mut self, door: Door) -> Self {
+        self.door = Some(door);
+        self
     }
 
     pub const fn platform(&self) -> PlatformName {
@@ -144,14 +156,28 @@ impl Session {
         let outgoing = Outgoing { operation, method: Method::GET, url, body: None, confidential };
         self.enter(operation, &Quota::Read)?;
         let request = self.request(&outgoing)?;
-        let answer = self.shared.read(request, self.shared.call_deadline()).await;
+        let deadline = self.shared.call_deadline();
+        let answer = match &self.door {
+            Some(door) => door.exchange(self.shared.egress(), request, deadline).await,
+            None => self.shared.read(request, deadline).await,
+        };
         let answer = answer.map_err(|broken| self.broken(operation, broken))?;
         self.judge(&outgoing, answer)
     }
 
     /// Sends one request, once.
     pub async fn send(&self, intent: CommittedIntent, request: Request<'_>) -> Result<Accepted, SendError> {
-        self.send_before(intent.class(), intent.ends(), request).await
+        self.send_within(intent, self.shared.call_deadline(), request).await
+    }
+
+    /// Sends one request, once, and waits no longer than so long for its answer.
+    pub async fn send_within(
+        &self,
+        intent: CommittedIntent,
+        longest: Duration,
+        request: Request<'_>,
+    ) -> Result<Accepted, SendError> {
+        self.send_before(intent.class(), intent.ends(), longest, request).await
     }
 
     /// An ordered list of requests under one intent. Only for classes that may be sent again: a list that breaks off in the middle is
@@ -171,6 +197,7 @@ impl Session {
         &self,
         class: EffectClass,
         ends: Instant,
+        longest: Duration,
         request: Request<'_>,
     ) -> Result<Accepted, SendError> {
         let operation = request.operation;
@@ -179,16 +206,21 @@ impl Session {
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
         let outgoing = self.outgoing(&request).map_err(SendError::NotApplied)?;
-        let deadline = self.shared.call_deadline().min(ends.saturating_duration_since(crate::clock::runtime()));
-        if deadline < SHORTEST_CALL.min(self.shared.call_deadline()) {
+        let left = ends.saturating_duration_since(crate::clock::runtime());
+        let deadline = self.shared.call_deadline().min(longest).min(left);
+        if left < SHORTEST_CALL.min(self.shared.call_deadline()) {
             let error = self.error(operation, ErrorKind::Unavailable, "the time of this attempt is used up");
             return Err(SendError::NotApplied(error));
         }
         self.enter(operation, &request.quota).map_err(SendError::NotApplied)?;
         let ready = self.request(&outgoing).map_err(SendError::NotApplied)?;
-        match self.shared.send(ready, deadline).await {
+        let sent = match &self.door {
+            Some(door) => door.exchange(self.shared.egress(), ready, deadline).await,
+            None => self.shared.send(ready, deadline).await,
+        };
+        match sent {
             Ok(answer) => self.accept(&outgoing, answer, request.verb),
-            Err(Broken::NotConnected) => Err(SendError::NotApplied(self.broken(operation, Broken::NotConnected))),
+            Err(broken) if broken.is_unsent() => Err(SendError::NotApplied(self.broken(operation, broken))),
             Err(broken) => Err(SendError::Ambiguous(self.broken(operation, broken))),
         }
     }
@@ -199,7 +231,10 @@ impl Session {
             let certain = is_certain_refusal(status);
             if certain { SendError::NotApplied(error) } else { SendError::Ambiguous(error) }
         })?;
-        let body = answer.decode_if_any();
+        let body = match &self.door {
+            Some(door) => door.look_at(&answer).map(|()| None),
+            None => answer.decode_if_any(),
+        };
         let body = body.map_err(|said| SendError::Ambiguous(self.unexpected(outgoing.operation, said)))?;
         if verb == Verb::Graphql && body.as_ref().is_some_and(is_graphql_limit) {
             return Err(SendError::NotApplied(self.limited(outgoing.operation, &answer, GRAPHQL_WAIT)));
@@ -220,7 +255,8 @@ impl Session {
         if answer.status == StatusCode::UNAUTHORIZED {
             self.shared.budgets.rejected(&self.credential, crate::clock::runtime());
         }
-        let voice = match outgoing.confidential {
+        // Who chose the address must not read through us what stands there.
+        let voice = match outgoing.confidential || self.door.is_some() {
             true => Voice::Silent,
             false => Voice::Quoted { secret: self.token.expose_secret() },
         };
@@ -270,6 +306,7 @@ impl Session {
                     Verb::Put => Method::PUT,
                     Verb::Patch => Method::PATCH,
                     Verb::Delete => Method::DELETE,
+                    Verb::Get => Method::GET,
                     Verb::Post | Verb::Graphql => Method::POST,
                 };
                 (method, self.address(request.operation, request.path, request.query)?)
@@ -285,6 +322,9 @@ impl Session {
     /// that replaces all variables.
     pub fn address(&self, operation: &'static str, path: &[&str], query: &[(&str, &str)]) -> Result<Url> {
         let odd = |part: &&str| part.is_empty() || part.bytes().all(|byte| byte == b'.');
+        if path.is_empty() && query.is_empty() {
+            return Ok(self.base.clone());
+        }
         if path.iter().any(odd) {
             return Err(self.error(operation, ErrorKind::NotAllowed, "a name is empty or made of dots"));
         }
@@ -306,17 +346,17 @@ impl Session {
         url.origin() == self.base.origin()
     }
 
-    fn request(&self, outgoing: &Outgoing) -> Result<reqwest::Request> {
-        let bearer = format!("Bearer {}", self.token.expose_secret());
-        let bearer = HeaderValue::from_str(&bearer).map(|mut bearer| {
-            bearer.set_sensitive(true);
-            bearer
-        });
+    fn bearer(&self, operation: &'static str) -> Result<HeaderValue> {
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token.expose_secret()));
         let said = "the credential holds characters that no header can carry";
-        let bearer = bearer.map_err(|_| self.error(outgoing.operation, ErrorKind::CredentialsRejected, said))?;
+        let mut bearer = bearer.map_err(|_| self.error(operation, ErrorKind::CredentialsRejected, said))?;
+        bearer.set_sensitive(true);
+        Ok(bearer)
+    }
+
+    fn request(&self, outgoing: &Outgoing) -> Result<reqwest::Request> {
         let mut request = reqwest::Request::new(outgoing.method.clone(), outgoing.url.clone());
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, bearer);
         let accept = match self.platform() {
             PlatformName::Github => "application/vnd.github+json",
             _ => "application/json",
@@ -330,14 +370,16 @@ impl Session {
             headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.clone().into());
         }
+        match &self.door {
+            Some(door) => request.headers_mut().extend(door.headers().clone()),
+            None => drop(request.headers_mut().insert(AUTHORIZATION, self.bearer(outgoing.operation)?)),
+        }
         Ok(request)
     }
 }
 
 /// A call that would have less time than this is not begun.
 const SHORTEST_CALL: Duration = Duration::from_secs(1);
-/// Wait after GraphQL's own refusal for too many calls, where no header names one.
-const GRAPHQL_WAIT: Duration = Duration::from_secs(60);
 
 /// Requests under one intent, in order.
 pub(super) struct Series<'a> {
@@ -353,7 +395,7 @@ impl Series<'_> {
     /// # Errors
     /// After the first request that was taken, every failure is [`SendError::Ambiguous`]: the change as a whole is neither absent nor done.
     pub async fn send(&mut self, request: Request<'_>) -> Result<Accepted, SendError> {
-        match self.session.send_before(self.class, self.ends, request).await {
+        match self.session.send_before(self.class, self.ends, self.session.shared.call_deadline(), request).await {
             Ok(accepted) => {
                 self.taken = true;
                 Ok(accepted)
@@ -371,33 +413,5 @@ impl Series<'_> {
         let message = format!("a part is written, then: {}", error.message);
         let wait = error.retry_after;
         SendError::Ambiguous(self.session.error(error.operation, error.kind, message).after(wait))
-    }
-}
-
-/// GitHub: `/graphql` beside the REST API; on an Enterprise Server `/api/graphql` in place of `/api/v3` ("GraphQL endpoint").
-fn graphql_address(base: &Url) -> Url {
-    let mut url = base.clone();
-    let path = base.path().trim_end_matches('/');
-    let path =
-        path.strip_suffix("/api/v3").map_or_else(|| format!("{path}/graphql"), |front| format!("{front}/api/graphql"));
-    url.set_path(&path);
-    url
-}
-
-fn is_graphql_limit(body: &Value) -> bool {
-    let errors = body.get("errors").and_then(Value::as_array);
-    errors.is_some_and(|errors| errors.iter().any(|error| error.get("type").is_some_and(|kind| kind == "RATE_LIMITED")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn graphql_stands_where_each_edition_has_it() {
-        let address = |base: &str| graphql_address(&base.parse().unwrap()).to_string();
-        assert_eq!(address("https://api.github.com"), "https://api.github.com/graphql");
-        assert_eq!(address("https://ghe.example/api/v3/"), "https://ghe.example/api/graphql");
-        assert_eq!(address("http://127.0.0.1:9/github"), "http://127.0.0.1:9/github/graphql");
     }
 }

@@ -1,6 +1,6 @@
 //! What holds for every platform.
 
-use crate::scene::{Scene, TOKEN, apply, inspect, intent};
+use crate::scene::{SHARED, Scene, TOKEN, apply, inspect, intent};
 use futures::FutureExt;
 use reqwest::Method;
 use savepoint::api::{Change, EffectClass, PlatformName, SettingChange};
@@ -21,7 +21,7 @@ async fn spoiled_read(scene: &Scene, kind: Value) -> Error {
 
 #[tokio::test]
 async fn each_answer_to_a_read_has_its_kind() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let kinds = [
             (json!({ "status": { "code": 400 } }), ErrorKind::Refused),
@@ -50,10 +50,10 @@ async fn each_answer_to_a_read_has_its_kind() {
 
 #[tokio::test]
 async fn a_missing_or_renamed_field_is_an_error_and_never_empty() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let odd = json!({ "status": { "code": 200, "body": [{ "thing": { "name": "A" }, "cursor": "x" }] } });
-        scene.fault("GET", "env|git/ref", odd).await;
+        scene.fault("GET", "env|git/ref|/flags/", odd).await;
         let client = scene.client();
         let read = match client.capabilities().environment {
             true => client.environment().await.map(drop),
@@ -65,7 +65,7 @@ async fn a_missing_or_renamed_field_is_an_error_and_never_empty() {
 
 #[tokio::test]
 async fn html_says_so() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let error = spoiled_read(&Scene::of(platform).await, json!({ "html": { "code": 200 } })).await;
         assert_eq!(error.message, "answered HTML instead of JSON", "{platform}");
     }
@@ -73,7 +73,7 @@ async fn html_says_so() {
 
 #[tokio::test]
 async fn a_rejected_credential_is_not_sent_again_and_a_new_one_is() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let gateway = scene.gateway(Duration::from_secs(20));
         let stale = scene.client_of(&gateway, "rnd_revoked");
@@ -90,14 +90,14 @@ async fn a_rejected_credential_is_not_sent_again_and_a_new_one_is() {
 #[tokio::test]
 async fn what_the_platform_asks_for_holds_for_the_whole_credential() {
     let asks = [
-        (Some("3"), [3, 3, 3]),
-        (Some("99999999999999"), [900, 900, 900]),
-        (Some("Fri, 31 Dec 2100 23:59:59 GMT"), [900, 900, 900]),
-        (Some("Mon, 01 Jan 2001 00:00:00 GMT"), [1, 1, 1]),
-        // Render says nothing, Netlify says it in a header of its own, GitHub documents a minute.
-        (None, [5, 1, 60]),
+        (Some("3"), [3, 3, 3, 3]),
+        (Some("99999999999999"), [900, 900, 900, 900]),
+        (Some("Fri, 31 Dec 2100 23:59:59 GMT"), [900, 900, 900, 900]),
+        (Some("Mon, 01 Jan 2001 00:00:00 GMT"), [1, 1, 1, 1]),
+        // Render says nothing, Netlify says it in a header of its own, GitHub documents a minute, a flag service says nothing.
+        (None, [5, 1, 60, 5]),
     ];
-    for (index, platform) in PlatformName::HOSTED.into_iter().enumerate() {
+    for (index, platform) in SHARED.into_iter().enumerate() {
         let scene = Scene::of(platform).await;
         for (ask, waits) in asks {
             scene.no_faults().await;
@@ -123,7 +123,7 @@ async fn what_the_platform_asks_for_holds_for_the_whole_credential() {
 
 #[tokio::test]
 async fn a_redirect_takes_the_credential_nowhere() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let location = format!("http://{}/", trap.local_addr().unwrap());
@@ -146,7 +146,7 @@ async fn a_redirect_takes_the_credential_nowhere() {
 
 #[tokio::test]
 async fn a_refusal_has_no_effect_and_says_so() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         for code in [400, 401, 403, 404, 409, 410, 422, 429] {
             scene.no_faults().await;
@@ -168,7 +168,7 @@ async fn an_answer_that_tells_nothing_is_ambiguous_and_the_effect_is_found() {
         json!({ "hangAfterEffect": {} }),
         json!({ "truncate": { "bytes": 5 } }),
     ];
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         for fault in &faults {
             let scene = Scene::of(platform).await;
             scene.fault(scene.call.0, scene.call.1, fault.clone()).await;
@@ -192,7 +192,7 @@ async fn an_answer_that_tells_nothing_without_an_effect_leaves_nothing_to_find()
         json!({ "hang": {} }),
         json!({ "html": { "code": 200 } }),
     ];
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         for fault in &faults {
             let scene = Scene::of(platform).await;
             scene.fault(scene.call.0, scene.call.1, fault.clone()).await;
@@ -209,12 +209,13 @@ async fn an_answer_that_tells_nothing_without_an_effect_leaves_nothing_to_find()
 
 #[tokio::test]
 async fn a_change_is_sent_once_and_read_back() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let outcome = scene.apply(&*scene.client()).await.unwrap_or_else(|error| panic!("{platform}: {error}"));
         let calls = scene.exchanges().await.into_iter().filter(|exchange| exchange.method == scene.call.0).count();
         assert_eq!(calls, 1, "{platform}");
-        assert!(outcome.output.is_some(), "{platform}");
+        // Setting a flag makes nothing that has an id.
+        assert_eq!(outcome.output.is_some(), platform != PlatformName::FeatureFlags, "{platform}");
         let done = scene.settled(outcome.output.as_deref()).await;
         let Progress::Done { evidence, .. } = &done else { panic!("{platform}: {done:?}") };
         assert!(!evidence.is_empty());
@@ -309,7 +310,7 @@ async fn a_body_without_end_is_dropped_at_its_cap_and_a_slow_one_at_the_deadline
 
 #[tokio::test]
 async fn a_call_of_another_class_than_its_intent_is_not_sent() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         for class in [EffectClass::Read, EffectClass::Destructive, EffectClass::SetToValue, EffectClass::Keyless] {
             if class == scene.class {
@@ -327,7 +328,7 @@ async fn a_call_of_another_class_than_its_intent_is_not_sent() {
 
 #[tokio::test]
 async fn what_a_platform_cannot_do_is_not_tried() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let client = scene.client();
         let can = client.capabilities();
@@ -353,11 +354,15 @@ async fn what_a_platform_cannot_do_is_not_tried() {
 
 #[tokio::test]
 async fn looking_changes_nothing_and_uses_no_method_but_get() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         let client = scene.client();
         let observed = client.observe().await.unwrap_or_else(|error| panic!("{platform}: {error}"));
-        assert!(observed.current.is_some() && observed.newest.is_some(), "{platform}: {observed:?}");
+        let shown = match client.capabilities().flags {
+            true => !observed.flags.is_empty(),
+            false => observed.current.is_some() && observed.newest.is_some(),
+        };
+        assert!(shown, "{platform}: {observed:?}");
         assert_eq!(observed.settings.is_empty(), !client.capabilities().freeze, "{platform}");
         let environment = client.environment().await.unwrap_or_else(|error| panic!("{platform}: {error}"));
         assert_eq!(environment.is_empty(), !client.capabilities().environment, "{platform}");
@@ -370,7 +375,7 @@ async fn looking_changes_nothing_and_uses_no_method_but_get() {
 
 #[tokio::test]
 async fn a_read_only_token_observes_and_is_refused_the_rest() {
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         scene.grant("rnd_reader", "read").await;
         let client = scene.client_of(&scene.gateway(Duration::from_secs(20)), "rnd_reader");
@@ -386,7 +391,7 @@ async fn a_read_only_token_observes_and_is_refused_the_rest() {
 #[tokio::test]
 async fn no_error_shows_the_token_or_an_address() {
     let echo = format!("token {TOKEN} at https://user:{TOKEN}@internal.example/?k={TOKEN}\n\u{1b}[31m is bad");
-    for platform in PlatformName::HOSTED {
+    for platform in SHARED {
         let scene = Scene::of(platform).await;
         for code in [400, 401, 403, 404, 409, 422, 429, 500] {
             let body = json!({ "message": echo, "msg": echo });

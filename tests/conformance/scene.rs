@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use reqwest::Method;
 use savepoint::api::{Change, Component, EffectClass, Intent, PlatformName};
 use savepoint::decide::facts::Progress;
+use savepoint::egress::address::AddressPolicy;
 use savepoint::platform::intent::{CommitError, Ledger, commit};
 use savepoint::platform::{
     ChangeContext, CommittedIntent, Connector, Gateway, GatewayOptions, Platform, SendError, SendOutcome,
@@ -46,6 +47,10 @@ pub async fn commit_intent(intent: Intent) -> CommittedIntent {
     commit(&Agreeing, intent).await.expect("a ledger that agrees")
 }
 
+/// The platforms that the shared cases are about.
+pub const SHARED: [PlatformName; 4] =
+    [PlatformName::Render, PlatformName::Netlify, PlatformName::Github, PlatformName::FeatureFlags];
+
 /// A client with the simulator behind it.
 pub struct Scene {
     pub simulator: Simulator,
@@ -64,6 +69,7 @@ impl Scene {
             PlatformName::Render => crate::render::scene().await,
             PlatformName::Netlify => crate::netlify::scene().await,
             PlatformName::Github => crate::github::scene().await,
+            PlatformName::FeatureFlags => crate::feature_flags::scene().await,
             other => panic!("{other} has no scene here"),
         }
     }
@@ -126,6 +132,9 @@ impl Scene {
             PlatformName::Render => json!({ "serviceId": "srv-web" }),
             PlatformName::Netlify => json!({ "siteId": "site-1" }),
             PlatformName::Github => json!({ "owner": "Acme", "repository": "web", "branch": "main" }),
+            PlatformName::FeatureFlags => {
+                json!({ "flags": ["PAM_UI", "PAM_VOICE"], "http": { "url": self.simulator.url("featureFlags") } })
+            }
             other => panic!("{other} has no scene here"),
         };
         let component = json!({
@@ -138,7 +147,9 @@ impl Scene {
     pub fn gateway(&self, call_deadline: Duration) -> Gateway {
         let url = self.simulator.url(self.platform.as_str()).parse().expect("a url");
         let base_urls = BTreeMap::from([(self.platform, url)]);
-        Gateway::new(GatewayOptions { base_urls, call_deadline, ..GatewayOptions::default() }).expect("a gateway")
+        let addresses = AddressPolicy { allowed: vec!["127.0.0.0/8".parse().expect("a network")], api_server: None };
+        let options = GatewayOptions { base_urls, addresses, call_deadline, ..GatewayOptions::default() };
+        Gateway::new(options).expect("a gateway")
     }
 
     /// A client of its own, whose gateway remembers nothing.

@@ -7,16 +7,30 @@ use crate::files::files;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["api"]),
     ("decide", &["api", "decide", "keyed_digest"]),
-    ("platform", &["api", "decide::facts", "platform", "clock", "keyed_digest", "failpoint"]),
-    ("check", &["api", "decide::facts", "check", "clock", "keyed_digest", "failpoint"]),
+    ("platform", &["api", "decide::facts", "platform", "egress", "expression", "clock", "keyed_digest", "failpoint"]),
+    ("check", &["api", "decide::facts", "check", "egress", "expression", "clock", "keyed_digest", "failpoint"]),
     ("store", &["api", "decide::facts", "store", "clock", "keyed_digest", "failpoint"]),
     (
         "controller",
-        &["api", "decide", "platform", "check", "store", "controller", "clock", "config", "failpoint", "keyed_digest"],
+        &[
+            "api",
+            "decide",
+            "platform",
+            "check",
+            "store",
+            "controller",
+            "egress",
+            "clock",
+            "config",
+            "failpoint",
+            "keyed_digest",
+        ],
     ),
     ("config", &["api"]),
     ("admin", &["platform", "check", "store", "controller"]),
     ("telemetry", &["config"]),
+    ("egress", &["egress"]),
+    ("expression", &[]),
     ("clock", &[]),
     ("failpoint", &[]),
     ("keyed_digest", &[]),
@@ -132,8 +146,8 @@ fn only_the_configuration_reads_the_environment() {
 
 #[test]
 fn only_platforms_and_checks_speak_http() {
-    refuse("reqwest is used in src/platform and src/check only", |module, code| {
-        if ["platform", "check"].contains(&module) { Vec::new() } else { using(code, &["reqwest"]) }
+    refuse("reqwest is used in src/platform, src/check and src/egress only", |module, code| {
+        if ["platform", "check", "egress"].contains(&module) { Vec::new() } else { using(code, &["reqwest"]) }
     });
 }
 

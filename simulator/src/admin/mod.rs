@@ -14,6 +14,7 @@ use crate::tokens::TokenGrant;
 use crate::wire::{Answer, Call, Platform, Routed, now};
 use crate::world::World;
 
+mod feature_flags;
 mod github;
 mod netlify;
 mod render;
@@ -34,6 +35,7 @@ fn route(world: &World, call: &Call) -> Routed {
         (_, ["render", "services", rest @ ..]) => render::route(world, call, rest),
         (_, ["netlify", "sites", rest @ ..]) => netlify::route(world, call, rest),
         (_, ["github", "repos", rest @ ..]) => github::route(world, call, rest),
+        (_, ["featureFlags", rest @ ..]) => feature_flags::route(world, call, rest),
         ("POST", ["tokens"]) => {
             let grant: TokenGrant = body(call)?;
             world.tokens.register(grant);

@@ -1,4 +1,3 @@
-mod addresses;
 mod expressions;
 mod requests;
 mod schedules;

@@ -1,7 +1,8 @@
 use crate::api::{HttpCheck, Verdict};
 use crate::check::Finding;
-use crate::check::address::AddressPolicy;
-use crate::check::http::{HttpProber, Lookup};
+use crate::check::http::HttpProber;
+use crate::egress::Lookup;
+use crate::egress::address::AddressPolicy;
 use axum::extract::Path;
 use axum::http::{HeaderMap as Seen, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -32,6 +32,15 @@ fn check_spec(spec: &HealthPolicySpec) -> Result<Vec<CheckPlan>, String> {
         if !spec.checks.iter().any(|check| check.name == failing.check) {
             return Err(format!("{}: {} is not in spec.checks", at("failing.check"), failing.check));
         }
+        if let Some(action) = &rule.action.rollback {
+            match (action.strategy, &action.issue) {
+                (Strategy::Auto, None) => {
+                    return Err(format!("{}: strategy Auto needs it", at("action.rollback.issue")));
+                }
+                (Strategy::Auto, Some(_)) | (_, None) => {}
+                (_, Some(_)) => return Err(format!("{}: it goes with strategy Auto", at("action.rollback.issue"))),
+            }
+        }
         let lengths = [("for", &rule.for_), ("recoverFor", &rule.recover_for), ("cooldown", &rule.cooldown)];
         for (field, text) in lengths {
             text.as_ref().map(DurationText::parse).transpose().map_err(|error| format!("{}: {error}", at(field)))?;
@@ -85,7 +94,18 @@ mod tests {
             ("/checks/0/interval", json!("0s"), Reason::InvalidSpec, "spec.checks[0].interval"),
             ("/rules/0/for", json!("5 minutes"), Reason::InvalidSpec, "spec.rules[0].for"),
             ("/rules/0/failing/check", json!("web"), Reason::InvalidSpec, "spec.rules[0].failing.check"),
-            ("/rules/0/action", json!({"rollback": {"strategy": "Auto"}}), Reason::NotYetSupported, "strategy: Auto"),
+            (
+                "/rules/0/action",
+                json!({"rollback": {"strategy": "Auto"}}),
+                Reason::InvalidSpec,
+                "action.rollback.issue",
+            ),
+            (
+                "/rules/0/action",
+                json!({"rollback": {"strategy": "Gradual"}}),
+                Reason::NotYetSupported,
+                "strategy: Gradual",
+            ),
         ] {
             let refused = policy(|spec| *spec.pointer_mut(pointer).unwrap() = value.clone());
             let (seen, words) = validate(&refused).await.unwrap_err();

@@ -75,7 +75,11 @@ async fn open(
         return Ok(Err(Refusal::permanent(Reason::ComponentUnknown, text)));
     };
     let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
-    let platform = match context.connect(namespace, &component).await {
+    let connected = match &step.change {
+        Change::RunHook { hook, .. } => context.connect_hook(namespace, &component, hook).await,
+        _ => context.connect(namespace, &component).await,
+    };
+    let platform = match connected {
         Ok(platform) => platform,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -117,7 +121,8 @@ impl Opened {
             Ok(progress) => progress,
             Err(error) => return Ok(Err(failed(error))),
         };
-        if matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
+        let is_hook = matches!(step.change, Change::RunHook { .. });
+        if !is_hook && matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
             // Before anything is sent, and before anything is believed: is this still what the plan is about?
             match self.platform.observe().await {
                 Ok(seen) if seen.resource != step.resource => {

@@ -201,6 +201,10 @@ fn answered(answer: &Answer) -> StepDecision {
 fn ask(view: &StepView<'_>, record: &StepRecord, found: &str) -> StepDecision {
     let attempt = record.intent.as_ref().map(|intent| intent.id.clone()).unwrap_or_default();
     let step = view.step;
+    if step.may_fail {
+        let message = format!("nobody knows whether it took effect, and it may fail: {found}");
+        return StepDecision::Record(StepEvent::Failed { message });
+    }
     let said = record.message.clone().unwrap_or_else(|| "no answer was recorded".into());
     StepDecision::Ask(Question {
         question: format!(

@@ -1,4 +1,4 @@
-use crate::check::address::{AddressPolicy, is_public};
+use crate::egress::address::{AddressPolicy, is_public};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use std::collections::BTreeSet;

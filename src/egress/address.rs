@@ -1,17 +1,17 @@
-//! Where a check may go. Pure: no lookup happens here.
+//! Where a request to an address that a user chose may go. Pure: no lookup happens here.
 //!
-//! Whoever may write a `HealthPolicy` chooses addresses, and the operator stands inside the cluster: without this wall a check would be
-//! a window into networks that its author cannot reach.
+//! Whoever may write a `HealthPolicy` or a `DeploymentTarget` chooses addresses, and the operator stands inside the cluster: without this
+//! wall a check, a flag service or a hook would be a window into networks that its author cannot reach.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where checks may go, beside the public internet.
+/// Where such requests may go, beside the public internet.
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     /// Networks of `--allow-cidr`.
     pub allowed: Vec<IpNet>,
-    /// Host of the API server: never a thing to be checked.
+    /// Host of the API server: never a thing to be called.
     pub api_server: Option<String>,
 }
 
