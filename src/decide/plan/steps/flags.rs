@@ -66,10 +66,15 @@ impl Layout<'_> {
     }
 }
 
-/// The flag at this percentage, if that is lower than it is now.
+/// The flag at this percentage, if that is lower than it is now. One without a percentage can only go off, at nought.
 fn fallen(flag: &FlagState, percentage: i32) -> Option<FlagState> {
-    let now = if flag.enabled { flag.percentage.unwrap_or(100) } else { 0 };
-    (now > percentage).then_some(FlagState { enabled: percentage > 0, percentage: Some(percentage) })
+    match flag.percentage {
+        Some(now) if flag.enabled && now > percentage => {
+            Some(FlagState { enabled: percentage > 0, percentage: Some(percentage) })
+        }
+        None if flag.enabled && percentage == 0 => Some(FlagState { enabled: false, percentage: None }),
+        _ => None,
+    }
 }
 
 fn changes(
