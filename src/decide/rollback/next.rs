@@ -35,6 +35,9 @@ pub fn next(view: &View<'_>) -> Decision {
     if let Some(ending) = ending::due(view, &status) {
         return ending::go(view, status, ending);
     }
+    if status.confirmed_at.is_none() && !status.locks.is_empty() {
+        return planning::unlock(status);
+    }
     if let Some((reason, words)) = paused(view, &status) {
         return stall(status, reason, words);
     }

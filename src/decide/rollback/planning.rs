@@ -133,14 +133,14 @@ fn given_back(locks: &[String], decision: Decision) -> Decision {
 }
 
 /// Drift that a step saw before any effect: everything is read and planned anew.
-pub(super) fn plan_again(view: &View<'_>, mut status: RollbackRequestStatus, old: &Plan, why: &str) -> Decision {
+pub(super) fn plan_again(view: &View<'_>, status: RollbackRequestStatus, old: &Plan, why: &str) -> Decision {
     match &view.facts.plan {
         None => Decision::Learn(Need::Plan),
         Some(Ok(new)) => replan(status, old, new.as_ref().clone()),
         Some(Err(refusal)) => {
+            // The locks stay: whoever goes on from what is stored now relies on them. If this ends the run, they go back after its end.
             let refusal = Refused { message: format!("{why}; {}", refusal.message), ..refusal.clone() };
-            let locks = std::mem::take(&mut status.locks);
-            given_back(&locks, refused(view, status, &refusal))
+            refused(view, status, &refusal)
         }
     }
 }
@@ -151,18 +151,27 @@ fn replan(mut status: RollbackRequestStatus, old: &Plan, new: Plan) -> Decision 
     // A backup of the state before the change is no safety backup of the state after it: the new plan gets one of its own.
     let mut pins: Vec<PinnedRef> = status.safety_backup_ref.take().into_iter().collect();
     pins.extend(old.backup_ref.clone().filter(|backup| new.backup_ref.as_ref() != Some(backup)));
-    let effects = vec![
-        Effect::Tell(true, Reason::PlanStale, words.clone()),
-        Effect::Unpin(pins),
-        Effect::GiveBack(resources(old)),
-    ];
-    status.locks.clear();
+    let mut effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone()), Effect::Unpin(pins)];
+    // Locks that status names go back only after this write (see `unlock`); those that no status names yet can go at once.
+    if status.locks.is_empty() {
+        effects.push(Effect::GiveBack(resources(old)));
+    }
     status.replans += 1;
     status.plan = Some(new);
     status.steps.clear();
     status.safety_backup_verified = false;
     status.confirmed_at = None;
     status.confirmed_by = None;
+    go_on_after(effects, status, Reason::PlanStale, words)
+}
+
+/// Gives back the locks of a plan that is carried out no more.
+///
+/// Never in the reconcile that sets the plan aside: after a crash between the two, or by a leader that was deposed between the two, a run
+/// would go on whose lock somebody else has taken.
+pub(super) fn unlock(mut status: RollbackRequestStatus) -> Decision {
+    let words = status.message.clone().unwrap_or_default();
+    let effects = vec![Effect::GiveBack(std::mem::take(&mut status.locks))];
     go_on_after(effects, status, Reason::PlanStale, words)
 }
 

@@ -520,3 +520,23 @@ fn a_reading_that_lags_behind_fails_no_run() {
     let ended = written(decided(&request(status), &held, &broken, 1_021)).1;
     assert_eq!(ended.outcome, Some(Outcome::Failed));
 }
+
+#[test]
+fn a_plan_that_is_set_aside_keeps_its_locks_until_that_is_written() {
+    let held = held_by("request-uid", &["backend"]);
+    let drifted = || read("01", Progress::Drifted { message: "somebody else".into() });
+    let again = Plan { digest: format!("sha256:{}", "1".repeat(64)), ..plan() };
+    let facts = Facts { plan: Some(Ok(Box::new(again))), ..drifted() };
+    let (effects, status) = written(decided(&request(confirmed()), &held, &facts, 1_010));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::GiveBack(_))), "{effects:?}");
+    assert_eq!((status.locks.len(), status.confirmed_at.clone()), (1, None));
+    let (effects, status) = written(learns(&status, &held));
+    assert!(matches!(&effects[..], [Effect::GiveBack(locks)] if *locks == ["render/srv-1"]));
+    assert!(status.locks.is_empty() && status.confirmed_at.is_none());
+    // A platform that cannot be read for the new plan: the run waits with its locks.
+    let (message, temporary) = ("503".to_owned(), true);
+    let refused = Refused { reason: Reason::PlatformUnreachable, message, temporary, retry_after: None };
+    let facts = Facts { plan: Some(Err(refused)), ..drifted() };
+    let (effects, status) = written(decided(&request(confirmed()), &held, &facts, 1_010));
+    assert!(effects.is_empty() && !status.locks.is_empty());
+}

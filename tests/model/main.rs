@@ -1,0 +1,93 @@
+//! The model of the shipped protocol, explored to the end: two operators, two requests for one resource, a platform, a third party.
+//!
+//! What an operator decides is decided by the real `savepoint::decide::rollback::next`; the model adds the protocol around it, and faults.
+//! `make model` explores the large instances in release; the small ones run with every test.
+
+mod ask;
+mod explore;
+mod platform;
+mod protocol;
+mod rebuild;
+mod state;
+
+use explore::Instance;
+use protocol::Planted;
+use state::Budget;
+use stateright::{Checker, Model};
+use std::time::Instant;
+
+const NONE: Budget = Budget { crashes: 0, leases: 0, lost: 0, third: 0, fails: 0, cancels: 0 };
+
+/// Explores everything that can be reached, and holds every property.
+fn prove(name: &str, requests: usize, budget: Budget) {
+    let began = Instant::now();
+    let instance = Instance { budget, requests, planted: Planted::Nothing };
+    let checker = instance.checker().threads(2).spawn_bfs().join();
+    let (unique, depth, took) = (checker.unique_state_count(), checker.max_depth(), began.elapsed());
+    println!(
+        "model {name}: {unique} unique states, all of them, {} seen, depth {depth}, {took:.1?}",
+        checker.state_count()
+    );
+    checker.assert_properties();
+}
+
+/// Which property a planted bug breaks. `None`: the model does not find it.
+fn found(requests: usize, budget: Budget, planted: Planted) -> Option<(&'static str, usize)> {
+    let instance = Instance { budget, requests, planted };
+    let names: Vec<&str> = instance
+        .properties()
+        .iter()
+        .filter(|property| matches!(property.expectation, stateright::Expectation::Always))
+        .map(|property| property.name)
+        .collect();
+    let any = stateright::HasDiscoveries::AnyOf(names.iter().copied().collect());
+    let checker = instance.checker().threads(2).finish_when(any).spawn_bfs().join();
+    let name = names.into_iter().find(|name| checker.discovery(name).is_some())?;
+    Some((name, checker.discovery(name)?.into_actions().len()))
+}
+
+#[test]
+fn one_request_small() {
+    prove("of one request, small", 1, Budget { crashes: 1, lost: 1, ..NONE });
+}
+
+#[test]
+fn two_requests_small() {
+    prove("of two requests, small", 2, Budget { crashes: 1, ..NONE });
+}
+
+/// Every planted bug, with the faults under which it shows, and the promise that it breaks.
+const PLANTED: [(Planted, usize, Budget, &str); 7] = [
+    (Planted::ResendKeyless, 1, Budget { leases: 1, ..NONE }, "a keyless effect happens at most once"),
+    (Planted::NoIntent, 1, NONE, "no effect without a committed intent"),
+    (Planted::GiveBackByUid, 2, Budget { leases: 1, third: 1, ..NONE }, "the lock of a run is not taken away"),
+    (Planted::NoVerification, 1, Budget { third: 1, ..NONE }, "what succeeded was there"),
+    (Planted::BlindWrite, 1, Budget { leases: 1, ..NONE }, "nothing is written but by compare-and-swap"),
+    (Planted::TimeoutIsNotSent, 1, Budget { lost: 1, ..NONE }, "a keyless effect happens at most once"),
+    (Planted::LockByTimeout, 2, NONE, "the lock of a run is not taken away"),
+];
+
+#[test]
+fn every_planted_bug_is_found() {
+    for (planted, requests, budget, promise) in PLANTED {
+        let began = Instant::now();
+        let (broken, acts) = found(requests, budget, planted).unwrap_or_else(|| panic!("{planted:?} was not found"));
+        println!("planted {planted:?}: \"{broken}\" is broken after {acts} acts, found in {:.1?}", began.elapsed());
+        assert!(broken.starts_with(promise), "{planted:?} broke \"{broken}\", not \"{promise}\"");
+    }
+}
+
+#[test]
+#[ignore = "large: make model"]
+fn tune() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let budget = Budget {
+        crashes: number("C"),
+        leases: number("L"),
+        lost: number("O"),
+        third: number("T"),
+        fails: number("F"),
+        cancels: number("K"),
+    };
+    prove(&format!("{budget:?}"), number("R").into(), budget);
+}
