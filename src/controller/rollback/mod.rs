@@ -100,7 +100,11 @@ pub async fn run(context: Arc<Context>) {
     .await;
 }
 
-async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Result<Outcome, Failure> {
+/// Carries the request on by one thing. `seen` may be older than what is stored: only its name and uid are believed.
+///
+/// # Errors
+/// [`Failure`]: look again later.
+pub async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Result<Outcome, Failure> {
     let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
     // Fetch: a quorum read, because the cache may be older than our own last write.
     let api = Api::<RollbackRequest>::namespaced(context.client.clone(), &namespace);
