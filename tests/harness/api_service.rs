@@ -2,8 +2,8 @@
 
 use crate::api_server::{Call, Key, Verb};
 use crate::world::{Broken, Op, Shared, What};
-use axum::http::{Method, Request, Response};
 use axum::body::Bytes;
+use axum::http::{Method, Request, Response};
 use kube::client::Body;
 use serde_json::Value;
 use std::convert::Infallible;

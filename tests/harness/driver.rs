@@ -3,8 +3,8 @@
 use crate::api_server::Key;
 use crate::fault::Cut;
 use crate::oracles::{End, at_end};
-use crate::platforms::FakeConnector;
 use crate::plans::{self, Row};
+use crate::platforms::FakeConnector;
 use crate::script::{self, Play, request};
 use crate::stores::InMemory;
 use crate::world::{Broken, Op, Shared, State, Things, Violation, What, World};
@@ -170,7 +170,8 @@ impl<'a> Run<'a> {
     async fn until_settled(mut self) {
         for _ in 0..MOST_RECONCILES {
             self.wake();
-            let next = self.due.iter().filter(|(_, due)| !due.settled).min_by_key(|(key, due)| (due.at, (*key).clone()));
+            let next =
+                self.due.iter().filter(|(_, due)| !due.settled).min_by_key(|(key, due)| (due.at, (*key).clone()));
             let next = next.map(|(key, due)| (key.clone(), due.at));
             if !self.pass_time(next.as_ref().map(|(_, at)| *at)).await {
                 return;
@@ -195,6 +196,8 @@ impl<'a> Run<'a> {
             (state.next_late(), state.last_change + A_WHILE)
         };
         let now = savepoint::clock::runtime();
+        let patience = self.patience();
+        let until = self.lab.state().last_change + patience;
         let has_quiet = self.lab.state().play.lines.iter().any(|(when, _)| *when == script::When::Quiet);
         if has_quiet && next.is_none_or(|next| next > quiet_at) {
             advance_to(quiet_at).await;
@@ -208,7 +211,7 @@ impl<'a> Run<'a> {
                 self.lab.state().land();
                 return true;
             }
-            (Some(next), _) if next > now.max(self.lab.state().last_change + self.patience()) => return false,
+            (Some(next), _) if next > now.max(until) => return false,
             (Some(next), _) => advance_to(next).await,
             (None, Some(_)) => {}
         }
@@ -264,7 +267,10 @@ impl<'a> Run<'a> {
         let at_once = due.last.is_some_and(|last| now - last < Duration::from_secs(1));
         due.idle = if at_once && !wrote && result.is_ok() { due.idle + 1 } else { 0 };
         if due.idle > 3 {
-            state.violate("I16 no hot loop", format!("{} was looked at again and again, and nothing was written", key.name));
+            state.violate(
+                "I16 no hot loop",
+                format!("{} was looked at again and again, and nothing was written", key.name),
+            );
         }
         due.last = Some(now);
         if state.loud {
@@ -301,9 +307,8 @@ fn boot(lab: &Lab, epoch: i64) -> Arc<Context> {
     let identity = Some(lab.identity.clone());
     let mut context = Context::new(lab.client.clone(), lab.config.clone(), connector, leader, identity);
     let world = lab.world.clone();
-    context.stores = Arc::new(move |_, namespace| {
-        Ok(Box::new(InMemory { world: world.clone(), namespace: namespace.to_owned() }))
-    });
+    context.stores =
+        Arc::new(move |_, namespace| Ok(Box::new(InMemory { world: world.clone(), namespace: namespace.to_owned() })));
     Arc::new(context)
 }
 

@@ -92,13 +92,7 @@ pub fn rows() -> Vec<Row> {
             ends: Some(Outcome::Cancelled),
             ..BASE
         },
-        Row {
-            name: "deleted",
-            freeze: until,
-            lines: &[(When::Intent(2), Act::Delete)],
-            ends: None,
-            ..BASE
-        },
+        Row { name: "deleted", freeze: until, lines: &[(When::Intent(2), Act::Delete)], ends: None, ..BASE },
         Row {
             name: "deleted-keyless",
             parts: &[Render],
@@ -128,7 +122,7 @@ pub fn rows() -> Vec<Row> {
             strategy: "Full",
             to_backup: true,
             freeze: during,
-            lines: &[(When::Verified(1), Act::DeleteSecret), (When::Quiet, Act::RestoreSecret)],
+            lines: &[(When::Verified(2), Act::DeleteSecret), (When::Quiet, Act::RestoreSecret)],
             ..BASE
         },
     ]

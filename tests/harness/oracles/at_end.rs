@@ -68,7 +68,8 @@ fn kept_heads(state: &mut State) {
 /// I8. Nobody who has ended, or is gone, holds a lock or the target.
 fn unlocked(state: &mut State) {
     let live = |uid: &Value, state: &State| {
-        let is = |stored: &Stored| stored.value["metadata"]["uid"] == *uid && stored.value["status"]["outcome"].is_null();
+        let is =
+            |stored: &Stored| stored.value["metadata"]["uid"] == *uid && stored.value["status"]["outcome"].is_null();
         state.things.api.of_resource("rollbackrequests").any(|(_, stored)| is(stored))
     };
     let exists = |uid: &Value, state: &State| {
@@ -170,7 +171,11 @@ pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
         }
         Change::RollBackDeploy { deploy, commit, .. } => {
             let live = truth.live(state.elapsed())?;
-            if truth.platform == PlatformName::Netlify { live.id == deploy } else { Some(&live.commit) == commit.as_ref() }
+            if truth.platform == PlatformName::Netlify {
+                live.id == deploy
+            } else {
+                Some(&live.commit) == commit.as_ref()
+            }
         }
         Change::Redeploy { commit, .. } => Some(&truth.live(state.elapsed())?.commit) == commit.as_ref(),
         Change::CreateRef { name, commit } => truth.refs.get(&name) == Some(&commit),

@@ -67,10 +67,14 @@ fn new_intents(state: &mut State, run: &Value) {
             continue;
         }
         if stopped && !key.starts_with("release") {
-            state.violate("I18 deletion and cancellation stop", format!("step {key} began after the request was to stop"));
+            state.violate(
+                "I18 deletion and cancellation stop",
+                format!("step {key} began after the request was to stop"),
+            );
         }
         if attempt > 1 && is_keyless(&step["intent"]["class"]) {
-            state.violate("I10 the unknown is settled by evidence", format!("keyless step {key} got attempt {attempt}"));
+            state
+                .violate("I10 the unknown is settled by evidence", format!("keyless step {key} got attempt {attempt}"));
         }
     }
 }
