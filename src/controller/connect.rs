@@ -61,6 +61,12 @@ impl Context {
                 temporary: refusal.temporary,
                 retry_after: None,
             })?;
+        if crate::failpoint::planted("secret-in-log") {
+            tracing::info!(token = secrecy::ExposeSecret::expose_secret(&token), "connecting");
+        }
+        if crate::failpoint::planted("secret-in-message") {
+            return Err(Refusal::permanent(Reason::CredentialsRejected, secrecy::ExposeSecret::expose_secret(&token)));
+        }
         self.connector.connect(component, token).map_err(|error| Refusal::from_platform(name, &error))
     }
 }

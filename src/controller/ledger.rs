@@ -7,6 +7,7 @@ use crate::api::{
     DeploymentBackup, DeploymentBackupStatus, Intent, RollbackRequest, RollbackRequestStatus, StepRecord,
 };
 use crate::decide::step_log::{StepEvent, advance, attempt_id};
+use crate::failpoint::planted;
 use crate::platform::intent::{CommitError, Ledger};
 use crate::platform::{CommittedIntent, ErrorKind, SendError, SendOutcome};
 use futures::future::BoxFuture;
@@ -86,6 +87,9 @@ impl<K: Run> Ledger for StepLedger<'_, K> {
     fn compare_and_swap<'a>(&'a self, intent: &'a Intent) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(async move {
             let mut object = self.object.lock().await;
+            if planted("no-intent") {
+                return Ok(());
+            }
             let mut status = object.status_ref().cloned().unwrap_or_default();
             log_event::<K>(&mut status, &self.key, StepEvent::Intended(intent.clone()))
                 .map_err(|failure| CommitError::Unavailable(failure.to_string()))?;
@@ -104,7 +108,7 @@ impl<K: Run> Ledger for StepLedger<'_, K> {
                     let ours = K::steps(&mut status)
                         .iter()
                         .any(|record| record.key == self.key && record.intent.as_ref() == Some(intent));
-                    if ours && found.uid() == object.uid() {
+                    if (ours || planted("conflict-is-ours")) && found.uid() == object.uid() {
                         *object = found;
                         return Ok(());
                     }
@@ -156,7 +160,7 @@ where
     let intent = Intent {
         id: attempt_id(&uid, &ledger.key, attempt),
         epoch: ledger.context.leader.epoch(),
-        class: sending.class,
+        class: if planted("wrong-class") { crate::api::EffectClass::Read } else { sending.class },
         params_digest: sending.params_digest,
         baseline_digest: sending.baseline_digest,
         deadline_seconds: i64::try_from(deadline.as_secs()).unwrap_or(20),
@@ -181,6 +185,12 @@ where
             StepEvent::NotSent { message: error.to_string() }
         }
         Err(SendError::NotApplied(error)) => StepEvent::Refused { message: error.to_string() },
+        Err(SendError::Ambiguous(error)) if planted("timeout-is-not-sent") => {
+            StepEvent::NotSent { message: error.to_string() }
+        }
+        Err(SendError::Ambiguous(error)) if planted("timeout-is-taken") => {
+            StepEvent::Taken { output: None, message: error.to_string() }
+        }
         Err(SendError::Ambiguous(error)) => StepEvent::Unknown { message: error.to_string() },
     };
     ledger.record(event).await?;

@@ -83,11 +83,14 @@ impl Lab {
     /// One run with these cuts.
     pub async fn run(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>, loud: bool) -> Report {
         let row = &plan.row;
-        let play = Play { confirms: true, releases: row.releases, lines: row.lines.to_vec(), interfered: false };
+        let play = Play { confirms: true, releases: row.releases, lines: row.lines.to_vec(), ..Play::default() };
         self.world.begin(&plan.things, play, cuts);
         self.world.state().loud = loud;
         Run::new(self).until_settled().await;
         let mut state = self.world.state();
+        if crate::logs::leaked() {
+            state.violate("I23 no secret anywhere", "a canary stands in a line of the log");
+        }
         let end = at_end(&mut state, row, clean);
         let ops = state.ops.iter().map(|op| op.what).collect();
         Report { end, ops, violations: std::mem::take(&mut state.violations), trace: state.trace_hash() }

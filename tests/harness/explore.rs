@@ -76,6 +76,7 @@ where
 {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let _listening = tracing::subscriber::set_default(crate::logs::Listener);
         tokio::task::LocalSet::new().block_on(&runtime, work())
     };
     // Client, API server and engine are polled on one stack here, and in a debug build their futures are large.

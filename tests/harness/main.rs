@@ -9,9 +9,11 @@ mod driver;
 mod effect;
 mod explore;
 mod fault;
+mod logs;
 mod model;
 mod oracles;
 mod plans;
+mod planted;
 mod platforms;
 mod progress;
 mod script;
@@ -54,4 +56,39 @@ fn every_single_cut_of_every_plan() {
     println!("in {:.1} s", began.elapsed().as_secs_f64());
     let violated: usize = tallies.iter().map(|tally| tally.violated).sum();
     assert_eq!(violated, 0, "runs that broke a promise");
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_its_oracle() {
+    let run = on_a_thread(|| async {
+        let lab = Lab::new();
+        let mut missed = Vec::new();
+        for bug in planted::BUGS {
+            match planted::hunt(&lab, bug).await {
+                Some((cuts, runs)) => {
+                    println!("{:<36} {:<32} {:<5} {cuts} after {runs} runs", bug.name, bug.plan, bug.oracle);
+                }
+                None => missed.push(bug.name),
+            }
+        }
+        missed
+    });
+    assert_eq!(run.join().unwrap(), Vec::<&str>::new(), "planted bugs that no oracle saw");
+}
+
+#[test]
+fn the_same_run_twice_gives_the_same_trace() {
+    let run = on_a_thread(|| async {
+        let lab = Lab::new();
+        for row in plans::rows() {
+            let (prepared, first) = clean(&lab, &row).await;
+            let cuts: Vec<_> = explore::cuts_after(&first, 0).collect();
+            for cut in cuts.into_iter().step_by(97) {
+                let one = lab.run(&prepared, &[cut], Some(&first.end), false).await;
+                let two = lab.run(&prepared, &[cut], Some(&first.end), false).await;
+                assert_eq!((one.trace, one.end), (two.trace, two.end), "{} {cut}", row.name);
+            }
+        }
+    });
+    run.join().unwrap();
 }

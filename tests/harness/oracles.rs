@@ -33,10 +33,14 @@ pub struct Memory {
 
 /// I23. No secret leaves the engine but to its platform and, encrypted, to the store.
 pub fn secrets(state: &mut State, sink: &str, bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    if std::iter::once(&CANARY).chain(&ENCODED).any(|canary| text.contains(canary)) {
+    if holds_a_secret(&String::from_utf8_lossy(bytes)) {
         state.violate("I23 no secret anywhere", format!("a canary stands in {sink}"));
     }
+}
+
+/// Whether a canary stands in a text, plain or in base64.
+pub fn holds_a_secret(text: &str) -> bool {
+    std::iter::once(&CANARY).chain(&ENCODED).any(|canary| text.contains(canary))
 }
 
 /// Whether a condition of an object is true.

@@ -92,6 +92,21 @@ pub fn rows() -> Vec<Row> {
             ends: Some(Outcome::Cancelled),
             ..BASE
         },
+        Row {
+            name: "cancelled-between-look-and-intent",
+            freeze: during,
+            lines: &[(When::Inspected(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..BASE
+        },
+        Row {
+            name: "deleted-between-look-and-intent",
+            parts: &[Render],
+            freeze: until,
+            lines: &[(When::Inspected(4), Act::Delete)],
+            ends: None,
+            ..BASE
+        },
         Row { name: "deleted", freeze: until, lines: &[(When::Intent(2), Act::Delete)], ends: None, ..BASE },
         Row {
             name: "deleted-keyless",

@@ -64,6 +64,7 @@ fn of_settings(truth: &Truth, wanted: &[SettingChange]) -> Progress {
 
 fn of_published(truth: &Truth, wanted: &str, before: Option<&String>) -> Progress {
     match truth.published.as_ref() {
+        _ if savepoint::failpoint::planted("the platform lies") && before.is_some() => done(Some(wanted), "so it says"),
         Some(published) if published == wanted => done(Some(wanted), "it is published"),
         published if published == before => Progress::NotStarted,
         _ => Progress::Drifted { message: "another deploy is published".into() },

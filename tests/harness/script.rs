@@ -23,6 +23,8 @@ pub enum When {
     Verified(usize),
     /// The request has just reached this phase.
     Phase(&'static str),
+    /// The n-th look at where a step stands has just been answered: what it said is older than what somebody does now.
+    Inspected(usize),
     /// Nothing has changed anywhere for 20 seconds.
     Quiet,
 }
@@ -49,6 +51,8 @@ pub struct Play {
     pub releases: bool,
     /// What is still to be done by others.
     pub lines: Vec<(When, Act)>,
+    /// Looks at steps so far.
+    pub looks: usize,
     /// A third party has changed a platform.
     pub interfered: bool,
 }
@@ -89,8 +93,21 @@ fn has_come(when: When, request: &Value) -> bool {
         }
         When::Verified(n) => steps().filter(|step| step["state"] == "Verified").count() == n,
         When::Phase(phase) => status["phase"] == phase,
-        When::Quiet => false,
+        When::Quiet | When::Inspected(_) => false,
     }
+}
+
+/// Lets those act who wait for a look at a step.
+pub fn after_operation(state: &mut State) {
+    if state.play.lines.is_empty() || !state.ops.last().is_some_and(|op| op.text.starts_with("inspect")) {
+        return;
+    }
+    state.play.looks += 1;
+    let looks = state.play.looks;
+    let Some(index) = state.play.lines.iter().position(|(when, _)| *when == When::Inspected(looks)) else { return };
+    let (_, act) = state.play.lines.remove(index);
+    state.note(&format!("somebody: {act:?}"));
+    perform(state, act);
 }
 
 /// Lets those act who wait until nothing happens any more. Whether anybody did.

@@ -2,13 +2,14 @@
 //!
 //! Every call that leaves the engine goes through [`World::cut`]. Nothing here is random and nothing reads a clock but the runtime's.
 
-use crate::api_server::{ApiServer, Call, Key, Landed};
+use crate::api_server::{ApiServer, Call, Key, Landed, Verb};
 use crate::fault::{Cut, Kind};
 use crate::model::Model;
 use crate::oracles::{self, Memory};
 use crate::script::Play;
 use axum::body::Bytes;
 use k8s_openapi::jiff::Timestamp;
+use savepoint::failpoint::planted;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -183,6 +184,9 @@ impl State {
             }
             return (201, Bytes::from(call.body.unwrap_or_default().to_string()));
         }
+        if call.verb == Verb::Delete && call.key.resource == "leases" && planted("the API server forgets a deletion") {
+            return (200, Bytes::from_static(b"{\"kind\":\"Status\",\"status\":\"Success\"}"));
+        }
         let now = savepoint::clock::now().to_string();
         let answer = self.things.api.answer(call, &now);
         if self.loud && (writes || answer.code >= 400) {
@@ -252,7 +256,11 @@ impl World {
             return Came::Nowhere; // another call of the process that has just died
         }
         match state.begin(op) {
-            None | Some(Kind::Stale) => Came::To(Ok(effect(&mut state))),
+            None | Some(Kind::Stale) => {
+                let answer = effect(&mut state);
+                crate::script::after_operation(&mut state);
+                Came::To(Ok(answer))
+            }
             Some(Kind::CrashBefore) => {
                 state.crashed = true;
                 Came::Nowhere
