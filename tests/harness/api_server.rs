@@ -72,6 +72,9 @@ struct Refused(u16, &'static str, String);
 
 type Result<T> = std::result::Result<T, Refused>;
 
+/// How many writes a watch may lie behind.
+const WATCH_WINDOW: u64 = 10;
+
 /// All objects, and the counters of versions and uids.
 #[derive(Clone, Default)]
 pub struct ApiServer {
@@ -100,6 +103,7 @@ impl ApiServer {
     pub fn answer(&mut self, call: Call, now: &str) -> Answer {
         let done = match call.verb {
             Verb::Get => self.read(&call.key).map(|stored| (200, stored.bytes.clone(), None)),
+            Verb::List if call.query.contains_key("watch") => Ok((200, self.watch(&call), None)),
             Verb::List => Ok((200, self.list(&call), None)),
             Verb::Create => self.create(call, now),
             Verb::Delete => self.delete(&call, now),
@@ -119,6 +123,17 @@ impl ApiServer {
         self.objects.get(key).ok_or_else(|| {
             Refused(404, "NotFound", format!("{}.savepoint.dev \"{}\" not found", key.resource, key.name))
         })
+    }
+
+    /// A watch: whatever is newer is not told here (the driver wakes by itself), but a version that is too old is refused.
+    fn watch(&self, call: &Call) -> Bytes {
+        let from: u64 = call.query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
+        if from + WATCH_WINDOW >= self.version {
+            return Bytes::new();
+        }
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": format!("too old resource version: {from} ({})", self.version), "reason": "Expired", "code": 410});
+        format!("{}\n", json!({"type": "ERROR", "object": status})).into()
     }
 
     fn list(&self, call: &Call) -> Bytes {

@@ -1,13 +1,13 @@
 //! One run: boots the operator, reconciles what is due, boots it again after a crash, until nothing is left to do.
 
 use crate::api_server::Key;
-use crate::fault::Cut;
+use crate::fault::{Cut, Kind};
 use crate::oracles::{End, at_end};
 use crate::plans::{self, Row};
 use crate::platforms::FakeConnector;
 use crate::script::{self, Play, request};
 use crate::stores::InMemory;
-use crate::world::{Broken, Op, Shared, State, Things, Violation, What, World};
+use crate::world::{Op, Shared, State, Things, Violation, What, World};
 use clap::Parser;
 use futures::FutureExt;
 use savepoint::api::{DeploymentBackup, RollbackRequest};
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -32,6 +32,8 @@ const RESTART: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(150);
 /// Time until those act who wait until nothing happens.
 const A_WHILE: Duration = Duration::from_secs(20);
+/// How many reconciles the other process does before a stopped one goes on.
+const PAUSE: usize = 6;
 /// More reconciles than any run needs.
 const MOST_RECONCILES: usize = 2_000;
 /// Longest time between two looks at an object.
@@ -112,17 +114,35 @@ struct Due {
     last: Option<Instant>,
 }
 
+/// A reconcile under way.
+type Work = Pin<Box<dyn Future<Output = Result<Outcome, Failure>>>>;
+
+/// A process that was stopped in the middle of a reconcile.
+struct Frozen {
+    work: Work,
+    /// Reconciles of the other one until it goes on.
+    left: usize,
+}
+
+/// How a reconcile ended.
+enum Ended {
+    Done(Result<Outcome, Failure>),
+    Crashed,
+    Paused(Kind),
+}
+
 /// One run under way.
 struct Run<'a> {
     lab: &'a Lab,
     context: Arc<Context>,
     epoch: i64,
+    frozen: Option<Frozen>,
     due: BTreeMap<Key, Due>,
 }
 
 impl<'a> Run<'a> {
     fn new(lab: &'a Lab) -> Self {
-        let mut run = Self { lab, context: boot(lab, 0), epoch: 0, due: BTreeMap::new() };
+        let mut run = Self { lab, context: boot(lab, 0), epoch: 0, frozen: None, due: BTreeMap::new() };
         run.relist();
         run
     }
@@ -177,19 +197,60 @@ impl<'a> Run<'a> {
                 self.due.iter().filter(|(_, due)| !due.settled).min_by_key(|(key, due)| (due.at, (*key).clone()));
             let next = next.map(|(key, due)| (key.clone(), due.at));
             if !self.pass_time(next.as_ref().map(|(_, at)| *at)).await {
-                return;
+                if self.frozen.is_none() {
+                    return;
+                }
+                self.thaw().await;
+                continue;
             }
             let Some((key, at)) = next else { continue };
             self.wake();
             if self.due.get(&key).is_none_or(|due| due.at > savepoint::clock::runtime().max(at)) {
                 continue;
             }
-            if !self.reconcile(&key).await {
+            self.one(&key).await;
+        }
+        self.lab.state().violate("I21 every run ends", format!("more than {MOST_RECONCILES} reconciles"));
+    }
+
+    /// One reconcile, and what follows where the process did not survive it.
+    async fn one(&mut self, key: &Key) {
+        let writes = self.lab.state().things.api.version();
+        let mut work = self.work(key);
+        match until_crash(&self.lab.world, &mut work).await {
+            Ended::Done(result) => {
+                let wrote = self.lab.state().things.api.version() != writes;
+                self.schedule(key, result, wrote);
+            }
+            Ended::Crashed => {
                 tokio::time::advance(RESTART).await;
                 self.reboot();
             }
+            Ended::Paused(kind) => {
+                let left = if kind == Kind::Paused { PAUSE } else { usize::MAX };
+                self.frozen = Some(Frozen { work, left });
+                tokio::time::advance(self.lab.config.lease_duration).await;
+                self.reboot();
+            }
         }
-        self.lab.state().violate("I21 every run ends", format!("more than {MOST_RECONCILES} reconciles"));
+        let resumes = self.frozen.as_mut().is_some_and(|frozen| {
+            frozen.left -= 1;
+            frozen.left == 0
+        });
+        if resumes {
+            self.thaw().await;
+        }
+    }
+
+    /// The stopped process goes on where it was, and ends as soon as it sees that it lost the lease.
+    async fn thaw(&mut self) {
+        let Some(Frozen { mut work, .. }) = self.frozen.take() else { return };
+        self.lab.state().note("the stopped process goes on");
+        self.lab.state().resumed = true;
+        match until_crash(&self.lab.world, &mut work).await {
+            Ended::Crashed => self.lab.state().crashed = false,
+            Ended::Done(_) | Ended::Paused(_) => {}
+        }
     }
 
     /// Goes on to when something is due, letting late calls land and quiet people act. `false`: nothing is left to do.
@@ -235,30 +296,25 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One reconcile. `false`: the process crashed in it.
-    async fn reconcile(&mut self, key: &Key) -> bool {
-        let world = self.lab.world.clone();
-        let writes = self.lab.state().things.api.version();
+    /// A reconcile of this object, beginning with what the cache shows of it.
+    fn work(&self, key: &Key) -> Work {
         self.context.leader.renew_now();
-        let (op, seen_key) = (Op { what: What::Seen, text: format!("see {}", key.name) }, key.clone());
-        let seen = world.cut(op, move |state| {
-            let stored = state.things.api.get(&seen_key)?;
-            Some(stored.previous.clone().filter(|_| state.stale).unwrap_or_else(|| stored.bytes.clone()))
-        });
-        let context = self.context.clone();
+        let (world, context, key) = (self.lab.world.clone(), self.context.clone(), key.clone());
+        let op = Op { what: What::Seen, text: format!("see {}", key.name) };
         let work = async move {
-            let Some(bytes) = seen.await.unwrap_or_default_of() else { return Ok(Outcome::AwaitChange) };
-            match key.resource.as_str() {
+            let (wanted, kind) = (key.clone(), key.resource);
+            let seen = world.cut(op, move |state| {
+                let stored = state.things.api.get(&wanted)?;
+                Some(stored.previous.clone().filter(|_| state.stale).unwrap_or_else(|| stored.bytes.clone()))
+            });
+            let Some(bytes) = seen.await.ok().flatten() else { return Ok(Outcome::AwaitChange) };
+            match kind.as_str() {
                 "rollbackrequests" => rollback::reconcile(parsed::<RollbackRequest>(&bytes), context).await,
                 _ => backup::reconcile(parsed::<DeploymentBackup>(&bytes), context).await,
             }
         };
-        let result = until_crash(&self.lab.world, AssertUnwindSafe(work).catch_unwind()).await;
-        let Some(result) = result else { return false };
-        let result = result.unwrap_or_else(|_| Err(Failure::Bug("it panicked".into())));
-        let wrote = self.lab.state().things.api.version() != writes;
-        self.schedule(key, result, wrote);
-        true
+        let work = AssertUnwindSafe(work).catch_unwind();
+        Box::pin(work.map(|ended| ended.unwrap_or_else(|_| Err(Failure::Bug("it panicked".into())))))
     }
 
     /// As `controller::run` does: back-off after a failure, otherwise as the reconcile says.
@@ -333,24 +389,18 @@ async fn advance_to(at: Instant) {
     }
 }
 
-/// Polls `work` until it ends. `None`: the process crashed, and `work` is dropped where it stood.
-async fn until_crash<T>(world: &Shared, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if world.state().crashed => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
+/// Polls `work` until it ends, or until its process crashes or is stopped.
+async fn until_crash(world: &Shared, work: &mut Work) -> Ended {
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Ended::Done(done));
+        }
+        let mut state = world.state();
+        match state.paused.take() {
+            _ if state.crashed => Poll::Ready(Ended::Crashed),
+            Some(kind) => Poll::Ready(Ended::Paused(kind)),
+            None => Poll::Pending,
+        }
     })
     .await
-}
-
-/// The cache answers, whatever is broken elsewhere.
-trait OrNothing<T> {
-    fn unwrap_or_default_of(self) -> Option<T>;
-}
-
-impl<T> OrNothing<T> for Result<Option<T>, Broken> {
-    fn unwrap_or_default_of(self) -> Option<T> {
-        self.ok().flatten()
-    }
 }

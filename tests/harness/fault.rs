@@ -20,6 +20,10 @@ pub enum Kind {
     Late,
     /// As `Late`, but at the last moment that the contract allows: its deadline and the settle slack.
     Latest,
+    /// The process stops right before the call (`SIGSTOP`); another one leads for a while, then this one goes on with the call.
+    Paused,
+    /// As `Paused`, but the other one has done everything before this one goes on.
+    PausedLong,
     /// A read answers what was so one write before, and goes on doing so for a while.
     Stale,
 }
@@ -41,14 +45,17 @@ pub enum What {
 impl What {
     /// The faults worth trying. A read that crashes after is one that crashes before the next operation; so are lost answers of reads.
     pub const fn kinds(self) -> &'static [Kind] {
-        use Kind::{CrashAfter, CrashBefore, ErrorBefore, Late, Latest, LostRequest, LostResponse, Stale};
+        use Kind::*;
         match self {
             Self::Seen => &[CrashBefore, Stale],
             Self::ApiRead | Self::StoreRead => &[CrashBefore, ErrorBefore],
-            Self::ApiWrite | Self::StoreWrite => &[CrashBefore, CrashAfter, ErrorBefore, LostResponse, Late],
+            Self::ApiWrite => &[CrashBefore, CrashAfter, ErrorBefore, LostResponse, Late, Paused],
+            Self::StoreWrite => &[CrashBefore, CrashAfter, ErrorBefore, LostResponse, Late],
             Self::Event => &[CrashBefore, ErrorBefore],
             Self::PlatformRead => &[CrashBefore, ErrorBefore, Stale],
-            Self::PlatformWrite => &[CrashBefore, CrashAfter, ErrorBefore, LostRequest, LostResponse, Late, Latest],
+            Self::PlatformWrite => {
+                &[CrashBefore, CrashAfter, ErrorBefore, LostRequest, LostResponse, Late, Latest, Paused, PausedLong]
+            }
         }
     }
 }
@@ -69,10 +76,9 @@ impl fmt::Display for Cut {
 impl FromStr for Cut {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        const ALL: [Kind; 8] = {
-            use Kind::{CrashAfter, CrashBefore, ErrorBefore, Late, Latest, LostRequest, LostResponse, Stale};
-            [CrashBefore, CrashAfter, ErrorBefore, LostRequest, LostResponse, Late, Latest, Stale]
-        };
+        use Kind::*;
+        const ALL: [Kind; 10] =
+            [CrashBefore, CrashAfter, ErrorBefore, LostRequest, LostResponse, Late, Latest, Paused, PausedLong, Stale];
         let (at, kind) = text.trim().split_once(':').ok_or(format!("{text:?} is not of the form 12:Late"))?;
         let known = ALL.into_iter().find(|known| format!("{known:?}") == kind);
         let at = at.parse().map_err(|_| format!("{at:?} is no operation"))?;

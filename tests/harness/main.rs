@@ -9,6 +9,7 @@ mod driver;
 mod effect;
 mod explore;
 mod fault;
+mod fidelity_script;
 mod logs;
 mod model;
 mod oracles;
@@ -91,4 +92,14 @@ fn the_same_run_twice_gives_the_same_trace() {
         }
     });
     run.join().unwrap();
+}
+
+#[test]
+fn the_api_server_in_memory_answers_as_the_real_one() {
+    let run = on_a_thread(|| async {
+        let client = api_service::client(&world::World::shared());
+        fidelity_script::run(&client, &client).await
+    });
+    let (path, expected) = fidelity_script::expected();
+    assert_eq!(expected, run.join().unwrap(), "{} is what the real one answers", path.display());
 }

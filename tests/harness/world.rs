@@ -13,6 +13,7 @@ use savepoint::failpoint::planted;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -80,6 +81,10 @@ pub struct State {
     pub woken: Vec<Key>,
     /// The process of now has crashed: none of its calls goes anywhere any more.
     pub crashed: bool,
+    /// The process of now has been stopped right before a call: the fault that did it.
+    pub paused: Option<Kind>,
+    /// The stopped process goes on.
+    pub resumed: bool,
     /// The operation of now reads what was so one write before.
     pub stale: bool,
     /// Prints every operation with its answer.
@@ -103,6 +108,8 @@ impl State {
             violations: Vec::new(),
             woken: Vec::new(),
             crashed: false,
+            paused: None,
+            resumed: false,
             stale: false,
             loud: false,
             last_change: now,
@@ -135,13 +142,15 @@ impl State {
         }
     }
 
+    /// Whether two processes have been at work at the same time: what the old one still sends may undo what the new one did, as long as
+    /// it is nothing that may happen only once.
+    pub fn had_two_leaders(&self) -> bool {
+        self.cuts.iter().any(|cut| matches!(cut.kind, Kind::Paused | Kind::PausedLong))
+    }
+
     /// Hash over every operation with its moment, and over every note.
     pub fn trace_hash(&self) -> u64 {
         self.trace.finish()
-    }
-
-    pub const fn something_is_late(&self) -> bool {
-        !self.late.is_empty()
     }
 
     /// Lets late calls take effect whose moment has come.
@@ -217,6 +226,8 @@ pub type Shared = Arc<World>;
 enum Came<T> {
     To(Result<T, Broken>),
     Nowhere,
+    /// It happens once the process goes on.
+    Later(Box<dyn FnOnce(&mut State) -> T + Send>),
 }
 
 impl World {
@@ -247,6 +258,10 @@ impl World {
         match self.now(op, effect) {
             Came::To(result) => result,
             Came::Nowhere => std::future::pending().await,
+            Came::Later(effect) => {
+                std::future::poll_fn(|_| if self.state().resumed { Poll::Ready(()) } else { Poll::Pending }).await;
+                Ok(effect(&mut self.state()))
+            }
         }
     }
 
@@ -275,6 +290,10 @@ impl World {
             Some(Kind::LostResponse) => {
                 effect(&mut state);
                 Came::To(Err(Broken::Unknown))
+            }
+            Some(kind @ (Kind::Paused | Kind::PausedLong)) => {
+                state.paused = Some(kind);
+                Came::Later(Box::new(effect))
             }
             Some(kind @ (Kind::Late | Kind::Latest)) => {
                 let at = if kind == Kind::Late { state.ops.len() + LATE_OPERATIONS } else { usize::MAX };

@@ -28,7 +28,7 @@ pub fn at_end(state: &mut State, row: &Row, clean: Option<&End>) -> End {
     unlocked(state);
     let end = describe(state);
     lively(state, row, &end);
-    if let Some(clean) = clean {
+    if let Some(clean) = clean.filter(|_| !state.had_two_leaders()) {
         as_clean(state, row, &end, clean);
     }
     end
@@ -40,7 +40,7 @@ fn once(state: &mut State) {
     let mut words = Vec::new();
     for Effect { intent, label, class, changed, .. } in &state.memory.effects {
         let keyless = matches!(class, EffectClass::Keyless | EffectClass::Destructive);
-        if !changed && !keyless {
+        if !keyless && (!changed || state.had_two_leaders()) {
             continue;
         }
         let part = if keyless { "" } else { label.as_str() };
@@ -153,7 +153,7 @@ fn shorter(text: &str) -> String {
 
 /// Whether a planned step really holds on its platform. `None`: nothing can be said, or a third party was there.
 pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
-    if state.play.interfered {
+    if state.play.interfered || state.had_two_leaders() {
         return None;
     }
     let model = state.things.models.get(planned["component"].as_str()?)?;
