@@ -27,7 +27,6 @@ pub struct Stored {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub verb: Verb,
-    pub group: String,
     pub key: Key,
     /// `/status` of the object.
     pub of_status: bool,

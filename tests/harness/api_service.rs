@@ -55,11 +55,11 @@ fn status(code: u16, reason: &str, message: &str) -> Response<Body> {
 /// `/api/v1/namespaces/<ns>/<resource>/<name>/status`, or `/apis/<group>/<version>/…`, with or without the namespace.
 fn parse(method: &Method, kind: &str, path: &str, query: &str, bytes: &[u8]) -> Option<Call> {
     let mut parts = path.trim_start_matches('/').split('/');
-    let group = match parts.next()? {
-        "api" => String::new(),
-        "apis" => parts.next()?.to_owned(),
+    match parts.next()? {
+        "api" => {}
+        "apis" => drop(parts.next()?), // group
         _ => return None,
-    };
+    }
     parts.next()?; // version
     let mut first = parts.next()?;
     let mut namespace = "";
@@ -82,5 +82,5 @@ fn parse(method: &Method, kind: &str, path: &str, query: &str, bytes: &[u8]) -> 
     let body: Option<Value> = if bytes.is_empty() { None } else { serde_json::from_slice(bytes).ok() };
     let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let key = Key { resource: first.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
-    Some(Call { verb, group, key, of_status, query, body })
+    Some(Call { verb, key, of_status, query, body })
 }

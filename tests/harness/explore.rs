@@ -93,18 +93,6 @@ pub async fn clean(lab: &Lab, row: &Row) -> (Prepared, Report) {
     (prepared, report)
 }
 
-/// Every single cut of a plan, of which this worker does every `of`-th from `worker`.
-pub async fn singles(lab: &Lab, row: &Row, worker: usize, of: usize) -> Tally {
-    let (prepared, first) = clean(lab, row).await;
-    let cuts: Vec<Cut> = cuts_after(&first, 0).collect();
-    let mut tally = Tally { plan: row.name, operations: first.ops.len(), singles: cuts.len(), ..Tally::default() };
-    for cut in cuts.into_iter().skip(worker).step_by(of) {
-        let report = lab.run(&prepared, &[cut], Some(&first.end), false).await;
-        tally.take(&[cut], &report);
-    }
-    tally
-}
-
 /// The table, and below it the lines that replay what was found.
 pub fn print(tallies: &[Tally]) {
     println!("{:<30} {:>10} {:>6} {:>8} {:>8} {:>14}", "plan", "operations", "cuts", "runs", "violated", "NeedsHuman");

@@ -22,8 +22,7 @@ mod stores;
 mod world;
 
 use driver::Lab;
-use explore::{clean, on_a_thread, singles};
-use std::time::Instant;
+use explore::{clean, on_a_thread};
 
 #[test]
 fn every_clean_run_is_as_its_row_says() {
@@ -39,24 +38,8 @@ fn every_clean_run_is_as_its_row_says() {
 
 #[test]
 fn every_single_cut_of_every_plan() {
-    let began = Instant::now();
-    let half = |worker| {
-        on_a_thread(move || async move {
-            let lab = Lab::new();
-            let mut tallies = Vec::new();
-            for row in plans::rows() {
-                tallies.push(singles(&lab, &row, worker, 2).await);
-            }
-            tallies
-        })
-    };
-    let (one, two) = (half(0), half(1));
-    let mut tallies = one.join().unwrap();
-    tallies.iter_mut().zip(two.join().unwrap()).for_each(|(tally, other)| tally.add(other));
-    explore::print(&tallies);
-    println!("in {:.1} s", began.elapsed().as_secs_f64());
-    let violated: usize = tallies.iter().map(|tally| tally.violated).sum();
-    assert_eq!(violated, 0, "runs that broke a promise");
+    let scope = explore::Scope { plan: String::new(), pairs: false, budget: usize::MAX, seed: 0, workers: 2 };
+    assert_eq!(explore::everything(&scope), 0, "runs that broke a promise");
 }
 
 #[test]
@@ -102,4 +85,12 @@ fn the_api_server_in_memory_answers_as_the_real_one() {
     });
     let (path, expected) = fidelity_script::expected();
     assert_eq!(expected, run.join().unwrap(), "{} is what the real one answers", path.display());
+}
+
+#[test]
+fn a_list_of_cuts_reads_as_it_is_shown() {
+    for text in ["clean", "12:Late", "1:CrashBefore,40:PausedLong,99:Stale"] {
+        assert_eq!(fault::shown(&fault::read(text).unwrap()), text);
+    }
+    assert!(fault::read("12").is_err() && fault::read("x:Late").is_err() && fault::read("1:Sometimes").is_err());
 }

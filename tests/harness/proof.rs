@@ -11,7 +11,6 @@ mod logs;
 mod model;
 mod oracles;
 mod plans;
-mod planted;
 mod platforms;
 mod progress;
 mod script;
@@ -21,6 +20,7 @@ mod world;
 use clap::Parser;
 use driver::Lab;
 use explore::on_a_thread;
+use oracles::End;
 use std::process::ExitCode;
 
 /// Cuts the operator off at every operation, twice, and holds what comes of it against the invariants.
@@ -75,7 +75,8 @@ fn replay(options: &Options, cuts: &str) -> ExitCode {
         let clean = lab.run(&prepared, &[], None, false).await;
         savepoint::failpoint::plant(bug.map(|bug| &*bug.leak()));
         let report = lab.run(&prepared, &cuts, Some(&clean.end), true).await;
-        println!("ends {}, asked {}\n{}", report.end.outcome, report.end.asked, report.end.state);
+        let End { outcome, state, asked } = &report.end;
+        println!("ends {outcome}, asked {asked}, trace {:016x}\n{state}", report.trace);
         for violation in &report.violations {
             println!("VIOLATION {}: {}", violation.oracle, violation.words);
         }

@@ -141,7 +141,7 @@ fn patch(state: &mut State, body: Value) {
 
 /// A request of somebody else to the API server: no operation of the operator, so nothing cuts it.
 pub fn call(state: &mut State, verb: Verb, key: Key, body: Option<Value>) {
-    let call = Call { verb, group: String::new(), key, of_status: false, query: HashMap::new(), body };
+    let call = Call { verb, key, of_status: false, query: HashMap::new(), body };
     let (code, answer) = state.request(call);
     assert!(code < 400, "the harness itself was refused: {code} {answer:?}");
 }

@@ -1,6 +1,6 @@
 //! Oracles over the whole run, once nothing happens any more.
 
-use super::{is_keyless, step_of, steps};
+use super::{step_of, steps};
 use crate::api_server::Stored;
 use crate::effect::Effect;
 use crate::plans::Row;
@@ -38,7 +38,7 @@ pub fn at_end(state: &mut State, row: &Row, clean: Option<&End>) -> End {
 fn once(state: &mut State) {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut words = Vec::new();
-    for Effect { intent, label, class, changed, .. } in &state.memory.effects {
+    for Effect { component, intent, label, class, changed } in &state.memory.effects {
         let keyless = matches!(class, EffectClass::Keyless | EffectClass::Destructive);
         if !keyless && (!changed || state.had_two_leaders()) {
             continue;
@@ -47,7 +47,7 @@ fn once(state: &mut State) {
         let count = counts.entry((step_of(intent), part)).or_default();
         *count += 1;
         if *count == 2 && (keyless || !state.play.interfered) {
-            words.push(format!("step {} ({label}, {class:?}) took effect twice", step_of(intent)));
+            words.push(format!("step {} ({label} on {component}, {class:?}) took effect twice", step_of(intent)));
         }
     }
     words.into_iter().for_each(|words| state.violate("I1 once", words));
@@ -188,9 +188,4 @@ pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
             moved && truth.refs.get(&keep_under) == Some(&before)
         }
     })
-}
-
-/// Whether any step of the plan is one that cannot be repeated.
-pub fn has_keyless(run: &Value) -> bool {
-    super::planned(run).any(|step| is_keyless(&step["class"]))
 }
