@@ -37,6 +37,7 @@ impl Tally {
             // A few of each kind are enough to look at.
             let known = self.violations.iter().filter(|found| found.violation.oracle == violation.oracle).count();
             if known < 3 {
+                println!("   --plan {} --cuts {}: {}", self.plan, shown(cuts), violation.oracle);
                 self.violations.push(Found { cuts: cuts.to_vec(), violation: violation.clone() });
             }
         }

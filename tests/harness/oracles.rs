@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 /// In every secret of a run: tokens and values of variables.
 pub const CANARY: &str = "xq7canary";
-/// The canary in base64, at each of its three alignments.
-const ENCODED: [&str; 3] = ["eHE3Y2FuYXJ5", "XhxN2NhbmFye", "F4cTdjYW5hcn"];
+/// The canary, plain and in base64 at each of its three alignments: of each eight letters, which the standard library finds fastest.
+const TRACES: [&str; 4] = ["xq7canar", "eHE3Y2Fu", "XhxN2Nhb", "F4cTdjYW"];
 
 /// What the oracles remember of a run.
 #[derive(Clone, Default)]
@@ -33,14 +33,18 @@ pub struct Memory {
 
 /// I23. No secret leaves the engine but to its platform and, encrypted, to the store.
 pub fn secrets(state: &mut State, sink: &str, bytes: &[u8]) {
-    if holds_a_secret(&String::from_utf8_lossy(bytes)) {
+    let found = match std::str::from_utf8(bytes) {
+        Ok(text) => holds_a_secret(text),
+        Err(_) => holds_a_secret(&String::from_utf8_lossy(bytes)),
+    };
+    if found {
         state.violate("I23 no secret anywhere", format!("a canary stands in {sink}"));
     }
 }
 
 /// Whether a canary stands in a text, plain or in base64.
 pub fn holds_a_secret(text: &str) -> bool {
-    std::iter::once(&CANARY).chain(&ENCODED).any(|canary| text.contains(canary))
+    TRACES.iter().any(|trace| text.contains(trace))
 }
 
 /// Whether a condition of an object is true.
