@@ -11,7 +11,7 @@ async fn the_real_api_server_answers_as_the_one_in_memory() {
     let said = fidelity_script::run(&world.admin, &operator).await;
     let (path, expected) = fidelity_script::expected();
     if std::env::var_os("UPDATE_FIDELITY").is_some() {
-        std::fs::write(&path, &said).unwrap();
+        return std::fs::write(&path, &said).unwrap();
     }
     assert_eq!(expected, said, "{} is not what the real API server answers", path.display());
 }

@@ -164,7 +164,8 @@ impl ApiServer {
             return Err(Refused(409, "AlreadyExists", text));
         }
         if has_status(&key.resource) {
-            object.remove("status");
+            // What the CRDs' schema gives an object without a status.
+            object.insert("status".into(), json!({"conditions": [], "observedGeneration": -1}));
         }
         let made = self.made.entry(key.resource.clone()).or_default();
         *made += 1;
@@ -307,6 +308,9 @@ const SERVERS_OWN: [&str; 6] =
 fn keep_servers_own(object: &mut Map<String, Value>, known: &Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.remove("managedFields");
+    if metadata.get("finalizers").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        metadata.remove("finalizers");
+    }
     for field in SERVERS_OWN.iter().chain(&["resourceVersion"]) {
         match known.get(*field) {
             Some(value) => metadata.insert((*field).to_owned(), value.clone()),
