@@ -97,7 +97,12 @@ impl Fake {
         let parts = self.parts(change, context).await.map_err(SendError::NotApplied)?;
         let count = parts.len();
         let mut output = None;
+        // As `platform::session` does: nothing of a series is sent once the intent's deadline has passed.
+        let ends = savepoint::clock::runtime() + intent.deadline();
         for (index, part) in parts.into_iter().enumerate() {
+            if savepoint::clock::runtime() >= ends {
+                return Err(SendError::Ambiguous(self.error(ErrorKind::Unavailable, "change", "out of time")));
+            }
             output = self.write(&intent, part, index == 0).await?;
         }
         Ok(SendOutcome { output, message: format!("200, {count} calls taken") })

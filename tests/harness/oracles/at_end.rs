@@ -126,7 +126,7 @@ fn lively(state: &mut State, row: &Row, end: &End) {
     let ended = matches!(end.outcome.as_str(), "Succeeded" | "Failed" | "Cancelled" | "Expired" | "DryRun" | "gone");
     let deleted_yet_there = row.ends.is_none() && end.outcome != "gone";
     let asks = end.outcome == "NeedsHuman" && end.asked;
-    if (!ended && !asks) || (deleted_yet_there && !asks) {
+    if (!ended || deleted_yet_there) && !asks {
         let request = state.things.api.get(&request()).map(|stored| stored.value["status"]["message"].to_string());
         let words = format!("it stands still in {}: {}", end.outcome, request.unwrap_or_default());
         state.violate("I21 every run ends", words);
