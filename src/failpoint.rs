@@ -34,3 +34,27 @@ pub fn reach(name: &str) {
         }
     }
 }
+
+/// Whether the bug of this name is planted on this thread: the crash harness shows with it that its oracles bite.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub const fn planted(_name: &str) -> bool {
+    false
+}
+
+#[cfg(feature = "failpoints")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether the bug of this name is planted on this thread: the crash harness shows with it that its oracles bite.
+#[cfg(feature = "failpoints")]
+pub fn planted(name: &str) -> bool {
+    PLANTED.get() == Some(name)
+}
+
+/// Plants one bug on this thread, in place of any other.
+#[cfg(feature = "failpoints")]
+pub fn plant(bug: Option<&'static str>) {
+    PLANTED.set(bug);
+}

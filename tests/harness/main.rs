@@ -1,0 +1,96 @@
+//! The crash harness: every plan, cut at every operation in every way, held against the invariants.
+//!
+//! `cargo test --features failpoints --test harness`; pairs of cuts: `make proof`.
+
+mod api_patch;
+mod api_server;
+mod api_service;
+mod driver;
+mod effect;
+mod explore;
+mod fault;
+mod fidelity_script;
+mod logs;
+mod model;
+mod oracles;
+mod plans;
+mod planted;
+mod platforms;
+mod progress;
+mod script;
+mod stores;
+mod world;
+
+use driver::Lab;
+use explore::{clean, on_a_thread};
+
+#[test]
+fn every_clean_run_is_as_its_row_says() {
+    let run = on_a_thread(|| async {
+        let lab = Lab::new();
+        for row in plans::rows() {
+            let (_, report) = clean(&lab, &row).await;
+            println!("{:<30} {:>4} operations, {}", row.name, report.ops.len(), report.end.outcome);
+        }
+    });
+    run.join().unwrap();
+}
+
+#[test]
+fn every_single_cut_of_every_plan() {
+    let scope = explore::Scope { plan: String::new(), pairs: false, budget: usize::MAX, seed: 0, workers: 2 };
+    assert_eq!(explore::everything(&scope), 0, "runs that broke a promise");
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_its_oracle() {
+    let run = on_a_thread(|| async {
+        let lab = Lab::new();
+        let mut missed = Vec::new();
+        for bug in planted::BUGS {
+            match planted::hunt(&lab, bug).await {
+                Some((cuts, runs)) => {
+                    println!("{:<36} {:<32} {:<5} {cuts} after {runs} runs", bug.name, bug.plan, bug.oracle);
+                }
+                None => missed.push(bug.name),
+            }
+        }
+        missed
+    });
+    assert_eq!(run.join().unwrap(), Vec::<&str>::new(), "planted bugs that no oracle saw");
+}
+
+#[test]
+fn the_same_run_twice_gives_the_same_trace() {
+    let run = on_a_thread(|| async {
+        let lab = Lab::new();
+        for row in plans::rows() {
+            let (prepared, first) = clean(&lab, &row).await;
+            let cuts: Vec<_> = explore::cuts_after(&first, 0).collect();
+            for cut in cuts.into_iter().step_by(97) {
+                let one = lab.run(&prepared, &[cut], Some(&first.end), false).await;
+                let two = lab.run(&prepared, &[cut], Some(&first.end), false).await;
+                assert_eq!((one.trace, one.end), (two.trace, two.end), "{} {cut}", row.name);
+            }
+        }
+    });
+    run.join().unwrap();
+}
+
+#[test]
+fn the_api_server_in_memory_answers_as_the_real_one() {
+    let run = on_a_thread(|| async {
+        let client = api_service::client(&world::World::shared());
+        fidelity_script::run(&client, &client).await
+    });
+    let (path, expected) = fidelity_script::expected();
+    assert_eq!(expected, run.join().unwrap(), "{} is what the real one answers", path.display());
+}
+
+#[test]
+fn a_list_of_cuts_reads_as_it_is_shown() {
+    for text in ["clean", "12:Late", "1:CrashBefore,40:PausedLong,99:Stale"] {
+        assert_eq!(fault::shown(&fault::read(text).unwrap()), text);
+    }
+    assert!(fault::read("12").is_err() && fault::read("x:Late").is_err() && fault::read("1:Sometimes").is_err());
+}
