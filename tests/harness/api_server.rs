@@ -94,6 +94,13 @@ impl ApiServer {
         self.objects.iter().filter(move |(key, _)| key.resource == resource)
     }
 
+    /// Merges into the status of an object what no request of the operator says: an earlier release wrote it, or what it cannot do yet.
+    pub fn set_status(&mut self, key: &Key, status: Value) {
+        let Some(stored) = self.objects.get(key).cloned() else { return };
+        let object = merged(&stored.value, json!({"status": status}), true);
+        self.store(key.clone(), Some(stored.value), object, 200);
+    }
+
     pub const fn version(&self) -> u64 {
         self.version
     }

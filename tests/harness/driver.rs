@@ -3,7 +3,8 @@
 use crate::api_server::Key;
 use crate::fault::{Cut, Kind};
 use crate::oracles::{End, at_end};
-use crate::plans::{self, Row};
+use crate::plans::Row;
+use crate::stage;
 use crate::platforms::FakeConnector;
 use crate::script::{self, Play, request};
 use crate::stores::InMemory;
@@ -74,10 +75,16 @@ impl Lab {
     /// Brings the world to where somebody asks to go back.
     pub async fn prepare(&self, row: &Row) -> Prepared {
         self.world.begin(&Things::default(), Play::default(), &[]);
-        plans::before(&mut self.world.state(), row);
+        stage::before(&mut self.world.state(), row);
         Run::new(self).until_settled().await;
+        stage::incident(&mut self.world.state(), row);
+        if !row.first.is_empty() {
+            self.world.state().play.confirms = true;
+            stage::ask_first(&mut self.world.state(), row);
+            Run::new(self).until_settled().await;
+        }
         let mut state = self.world.state();
-        plans::incident(&mut state, row);
+        stage::ask(&mut state, row);
         let things = std::mem::take(&mut state.things);
         Prepared { row: row.clone(), things }
     }

@@ -1,11 +1,18 @@
 //! What a call does to a component: by its class, as the contract of `Platform` says.
 
-use crate::model::{Made, Truth, Var};
+use crate::model::{Made, Restored, Trouble, Truth, Var};
 use crate::world::State;
-use savepoint::api::{Change, EffectClass, PlatformName};
+use savepoint::api::{Change, EffectClass, FlagChange, PlatformName};
 use savepoint::keyed_digest::sha256_hex;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// One request to a flag service.
+#[derive(Clone, Copy, Debug)]
+pub enum FlagWrite {
+    Enabled(bool),
+    Percentage(i32),
+}
 
 /// One call of a change.
 #[derive(Clone, Debug)]
@@ -26,6 +33,14 @@ pub enum Part {
     Commit { files_of: String, parent: String, key: String },
     /// C. The branch, from the head that it must have; the old head is kept under a ref in the same call.
     Move { before: String, after: String, keep_under: String },
+    /// S. One call to a flag service: the switch, or the percentage.
+    Flag(String, FlagWrite),
+    /// S. The application is held off, or let in again.
+    Pause(bool),
+    /// D. The data is replaced.
+    Restore { dump: String },
+    /// S or N, as the hook is declared.
+    Call { repeatable: bool },
 }
 
 impl Part {
@@ -41,6 +56,11 @@ impl Part {
             Self::Ref(name, commit) => format!("make {name} at {commit}"),
             Self::Commit { files_of, parent, .. } => format!("commit {files_of} on {parent}"),
             Self::Move { before, after, .. } => format!("move the branch from {before} to {after}"),
+            Self::Flag(name, to) => format!("flag {name} {to:?}"),
+            Self::Pause(true) => "pause writes".into(),
+            Self::Pause(false) => "resume writes".into(),
+            Self::Restore { dump } => format!("restore {dump}"),
+            Self::Call { .. } => "call".into(),
         }
     }
 }
@@ -80,8 +100,23 @@ pub fn parts(platform: PlatformName, change: &Change, output: Option<&str>) -> V
             let after = after.as_deref().or(output).unwrap_or_default().to_owned();
             vec![Part::Move { before: before.clone(), after, keep_under: keep_under.clone() }]
         }
-        Change::SetEnvironment { .. } => Vec::new(),
+        Change::SetFlags { flags } => flags.iter().flat_map(flag_writes).collect(),
+        Change::PauseWrites {} => vec![Part::Pause(true)],
+        Change::ResumeWrites {} => vec![Part::Pause(false)],
+        Change::RestoreData { data, .. } => vec![Part::Restore { dump: data.sha256.clone() }],
+        Change::SetEnvironment { .. } | Change::RunHook { .. } => Vec::new(),
     }
+}
+
+/// The requests that one flag needs, in the order of `platform::feature_flags`: off at once, on last.
+fn flag_writes(change: &FlagChange) -> Vec<Part> {
+    let FlagChange { name, from, to } = change;
+    let part = |write| Part::Flag(name.clone(), write);
+    let switch = (from.enabled != to.enabled).then(|| part(FlagWrite::Enabled(to.enabled)));
+    let percentage = to.percentage.filter(|_| from.percentage != to.percentage);
+    let percentage = percentage.map(|share| part(FlagWrite::Percentage(share)));
+    let order = if to.enabled { [percentage, switch] } else { [switch, percentage] };
+    order.into_iter().flatten().collect()
 }
 
 /// What is left to write of the variables.
@@ -122,7 +157,33 @@ pub fn take(
 }
 
 fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result<Option<String>, &'static str> {
+    if let Trouble::Refuses(label) = truth.trouble
+        && part.label().starts_with(label)
+    {
+        return Err("the platform will not");
+    }
     match part {
+        Part::Flag(name, to) => {
+            let flag = truth.flags.get_mut(name).ok_or("there is no such flag")?;
+            match to {
+                FlagWrite::Enabled(enabled) => flag.enabled = *enabled,
+                FlagWrite::Percentage(share) => flag.percentage = Some(*share),
+            }
+            Ok(None)
+        }
+        Part::Pause(paused) => {
+            truth.paused = *paused;
+            Ok(None)
+        }
+        Part::Restore { dump } => {
+            let marker = format!("restore-{}", truth.restores.len() + 1);
+            truth.restores.push(Restored { marker: marker.clone(), dump: dump.clone(), at: now });
+            Ok(Some(marker))
+        }
+        Part::Call { .. } => {
+            truth.calls.push(intent.to_owned());
+            Ok(Some("200".into()))
+        }
         Part::Settings(settings) => {
             truth.settings.extend(settings.iter().cloned());
             Ok(None)
@@ -136,6 +197,12 @@ fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result
             Ok(None)
         }
         Part::Publish(deploy) => {
+            if let Trouble::TurnsBack(after) = truth.trouble {
+                truth.turns = truth.published.take().map(|was| (now + after, was));
+                truth.trouble = Trouble::None;
+            } else {
+                truth.turns = None;
+            }
             truth.published = Some(deploy.clone());
             Ok(Some(deploy.clone()))
         }

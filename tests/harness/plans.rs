@@ -1,13 +1,8 @@
 //! The plans that are cut: one row each. A new strategy or platform is one more row.
 
-use crate::api_server::Verb;
-use crate::model::{Made, Model, Truth, Var};
-use crate::oracles::CANARY;
-use crate::script::{Act, NAMESPACE, REQUEST, When, call, key};
-use crate::world::State;
-use savepoint::api::{Outcome, PlatformName, SECRET_USE_LABEL};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use crate::model::Trouble;
+use crate::script::{Act, When};
+use savepoint::api::Outcome;
 use std::time::Duration;
 
 /// A component of a row.
@@ -15,12 +10,32 @@ use std::time::Duration;
 pub enum Part {
     /// `web`: class S.
     Netlify,
+    /// `admin`: another one, on a site of its own.
+    SecondNetlify,
     /// `api`: class N for code, S for the rest.
     Render,
     /// `source`: classes C and K, by a new commit.
     Branch,
     /// `source`: class C, by a forced move, which destroys.
     ForcedBranch,
+    /// `flags`: class S, one call each.
+    Flags,
+    /// `db`: class D.
+    Database,
+}
+
+/// Name of the component that stands for a database.
+pub const DATABASE: &str = "db";
+
+/// A hook of the first component.
+#[derive(Clone, Copy)]
+pub struct Hook {
+    pub name: &'static str,
+    pub when: &'static str,
+    pub on_error: &'static str,
+    pub repeatable: bool,
+    /// It answers that it will not.
+    pub fails: bool,
 }
 
 /// One plan.
@@ -29,97 +44,221 @@ pub struct Row {
     pub name: &'static str,
     pub parts: &'static [Part],
     pub strategy: &'static str,
-    /// `previous`, or the backup `good`.
-    pub to_backup: bool,
+    /// `previous`, `good` (the backup), `first` (undo of the earlier request), or nothing.
+    pub to: &'static str,
     pub freeze: &'static str,
     pub confirmation: &'static str,
-    pub dry_run: bool,
+    /// More fields of the request's spec, as JSON.
+    pub spec: &'static str,
+    /// An earlier request, which has ended before anything is cut: its spec as JSON.
+    pub first: &'static str,
+    /// Another request at the same time: its spec as JSON.
+    pub also: &'static str,
     /// Since the backup, a variable was added, which the plan therefore deletes.
     pub deletes: bool,
+    /// Hosted components have a failover.
+    pub failover: bool,
+    pub suspended: bool,
     pub releases: bool,
+    pub hooks: &'static [Hook],
+    pub trouble: &'static [(&'static str, Trouble)],
     pub lines: &'static [(When, Act)],
     /// How the clean run ends. `None`: the request is gone.
     pub ends: Option<Outcome>,
+    /// The clean run waits for a person.
+    pub asks: bool,
 }
 
 const BASE: Row = Row {
     name: "",
     parts: &[Part::Netlify],
     strategy: "Code",
-    to_backup: false,
+    to: "previous",
     freeze: "None",
     confirmation: "Destructive",
-    dry_run: false,
+    spec: "{}",
+    first: "",
+    also: "",
     deletes: false,
+    failover: false,
+    suspended: false,
     releases: false,
+    hooks: &[],
+    trouble: &[],
     lines: &[],
     ends: Some(Outcome::Succeeded),
+    asks: false,
 };
+
+const BEFORE: Hook =
+    Hook { name: "drain", when: "BeforeRollback", on_error: "Stop", repeatable: false, fails: false };
+const AFTER: Hook =
+    Hook { name: "purge", when: "AfterRollback", on_error: "Continue", repeatable: true, fails: false };
+const DURING: &str = "DuringRollback";
+const UNTIL: &str = "UntilReleased";
 
 /// Every plan.
 pub fn rows() -> Vec<Row> {
-    use Part::{Branch, ForcedBranch, Netlify, Render};
-    let (during, until) = ("DuringRollback", "UntilReleased");
+    [code(), values(), flags(), data(), whole(), interrupted(), deleted(), failing(), others()].concat()
+}
+
+fn code() -> Vec<Row> {
+    use Part::{Branch, ForcedBranch, Render};
     vec![
         Row { name: "code-set", ..BASE },
-        Row { name: "code-set-frozen", freeze: until, releases: true, ..BASE },
-        Row { name: "code-set-held", freeze: until, ..BASE },
+        Row { name: "code-set-frozen", freeze: UNTIL, releases: true, ..BASE },
+        Row { name: "code-set-held", freeze: UNTIL, ..BASE },
         Row { name: "code-keyless", parts: &[Render], ..BASE },
-        Row { name: "code-keyless-frozen", parts: &[Render], freeze: during, ..BASE },
-        Row { name: "code-branch", parts: &[Branch], to_backup: true, ..BASE },
-        Row { name: "code-branch-forced", parts: &[ForcedBranch], to_backup: true, ..BASE },
-        Row { name: "environment-set", strategy: "Environment", to_backup: true, deletes: true, ..BASE },
-        Row { name: "environment-keyless", parts: &[Render], strategy: "Environment", to_backup: true, ..BASE },
-        Row { name: "full-set", strategy: "Full", to_backup: true, freeze: during, deletes: true, ..BASE },
-        Row { name: "full-previous", strategy: "Full", parts: &[Netlify, Branch], ..BASE },
+        Row { name: "code-keyless-frozen", parts: &[Render], freeze: DURING, ..BASE },
+        Row { name: "code-branch", parts: &[Branch], to: "good", ..BASE },
+        Row { name: "code-branch-forced", parts: &[ForcedBranch], to: "good", ..BASE },
+        Row { name: "code-unsaved", parts: &[Render], spec: r#"{"safetyBackup": "Skip"}"#, ..BASE },
+        Row { name: "code-hooks", parts: &[Render], hooks: &[BEFORE, AFTER], ..BASE },
         Row {
-            name: "full-all",
-            parts: &[Render, Netlify, Branch],
+            name: "code-hook-that-may-fail",
+            hooks: &[Hook { fails: true, ..AFTER }],
+            ..BASE
+        },
+        Row {
+            name: "code-hook-that-stops",
+            hooks: &[Hook { fails: true, ..BEFORE }],
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
+        Row { name: "code-ttl", spec: r#"{"ttl": "60s"}"#, ends: None, ..BASE },
+    ]
+}
+
+fn values() -> Vec<Row> {
+    use Part::{Netlify, Render};
+    const OVER: &str = r#"{"strategy": "Failover"}"#;
+    vec![
+        Row { name: "environment-set", strategy: "Environment", to: "good", deletes: true, ..BASE },
+        Row { name: "environment-keyless", parts: &[Render], strategy: "Environment", to: "good", ..BASE },
+        Row { name: "failover-set", strategy: "Failover", to: "", failover: true, ..BASE },
+        Row { name: "failover-keyless", parts: &[Render, Netlify], strategy: "Failover", to: "", failover: true, ..BASE },
+        Row { name: "failback", parts: &[Render, Netlify], strategy: "Failback", to: "", failover: true, first: OVER, ..BASE },
+    ]
+}
+
+fn flags() -> Vec<Row> {
+    use Part::{Flags, Netlify};
+    const STEPS: &str = r#"{"gradual": {"steps": [50, 25, 0], "interval": "60s"}}"#;
+    vec![
+        Row { name: "flags-off", parts: &[Flags], strategy: "FeatureFlags", to: "", ..BASE },
+        Row { name: "flags-recorded", parts: &[Flags], strategy: "FeatureFlags", to: "good", ..BASE },
+        Row { name: "gradual", parts: &[Flags], strategy: "Gradual", to: "good", spec: STEPS, ..BASE },
+        Row {
+            name: "gradual-cancelled",
+            parts: &[Flags],
+            strategy: "Gradual",
+            to: "good",
+            spec: STEPS,
+            lines: &[(When::Verified(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..BASE
+        },
+        Row {
+            name: "auto-flags-first",
+            parts: &[Flags, Netlify],
+            strategy: "Auto",
+            spec: r#"{"issue": "UiBug"}"#,
+            ..BASE
+        },
+    ]
+}
+
+fn data() -> Vec<Row> {
+    use Part::{Database, Render};
+    const DATABASE_ONLY: Row =
+        Row { name: "data", parts: &[Database], strategy: "Database", to: "good", spec: r#"{"safetyBackup": "SkipData"}"#, ..BASE };
+    vec![
+        DATABASE_ONLY,
+        Row { name: "data-unsaved", spec: r#"{"safetyBackup": "Skip"}"#, ..DATABASE_ONLY },
+        Row {
+            name: "data-hooks",
+            hooks: &[BEFORE, Hook { repeatable: true, ..AFTER }],
+            confirmation: "Never",
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-cancelled",
+            lines: &[(When::Verified(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-refused",
+            trouble: &[("db", Trouble::Refuses("restore"))],
+            ends: Some(Outcome::Failed),
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-refused-then-undone",
+            spec: r#"{"safetyBackup": "SkipData", "onStepFailure": "Undo"}"#,
+            trouble: &[("db", Trouble::Refuses("restore"))],
+            ends: Some(Outcome::Failed),
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-code-keyless",
+            parts: &[Database, Render],
+            strategy: "Auto",
+            spec: r#"{"issue": "DataCorruption", "safetyBackup": "Skip", "components": ["db"]}"#,
+            ..DATABASE_ONLY
+        },
+    ]
+}
+
+fn whole() -> Vec<Row> {
+    use Part::{Branch, Flags, Netlify, Render, SecondNetlify};
+    vec![
+        Row { name: "full-set", strategy: "Full", to: "good", freeze: DURING, deletes: true, ..BASE },
+        Row { name: "full-previous", strategy: "Code", parts: &[Netlify, Branch], ..BASE },
+        Row {
+            name: "full-five",
+            parts: &[Render, Netlify, SecondNetlify, Flags, Branch],
             strategy: "Full",
-            to_backup: true,
-            freeze: until,
+            to: "good",
+            freeze: UNTIL,
             releases: true,
             confirmation: "Always",
             ..BASE
         },
-        Row { name: "dry-run", strategy: "Full", dry_run: true, ends: Some(Outcome::DryRun), ..BASE },
+        Row { name: "dry-run", strategy: "Full", to: "good", spec: r#"{"dryRun": true}"#, ends: Some(Outcome::DryRun), ..BASE },
+        Row {
+            name: "undo-of",
+            strategy: "Full",
+            to: "first",
+            first: r#"{"strategy": "Full", "to": {"backupRef": {"name": "good"}}}"#,
+            ..BASE
+        },
+    ]
+}
+
+fn interrupted() -> Vec<Row> {
+    use Part::{ForcedBranch, Flags};
+    vec![
         Row {
             name: "cancelled",
             strategy: "Full",
-            to_backup: true,
-            freeze: during,
+            to: "good",
+            freeze: DURING,
             lines: &[(When::Intent(2), Act::Cancel)],
             ends: Some(Outcome::Cancelled),
             ..BASE
         },
         Row {
             name: "cancelled-between-look-and-intent",
-            freeze: during,
+            freeze: DURING,
             lines: &[(When::Inspected(1), Act::Cancel)],
             ends: Some(Outcome::Cancelled),
             ..BASE
         },
         Row {
-            name: "deleted-between-look-and-intent",
-            parts: &[Render],
-            freeze: until,
-            lines: &[(When::Inspected(4), Act::Delete)],
-            ends: None,
-            ..BASE
-        },
-        Row { name: "deleted", freeze: until, lines: &[(When::Intent(2), Act::Delete)], ends: None, ..BASE },
-        Row {
-            name: "deleted-keyless",
-            parts: &[Render],
-            freeze: until,
-            lines: &[(When::Intent(2), Act::Delete)],
-            ends: None,
-            ..BASE
-        },
-        Row {
             name: "pushed-meanwhile",
             parts: &[ForcedBranch],
-            to_backup: true,
+            to: "good",
             lines: &[(When::Intent(1), Act::Push("source"))],
             ends: Some(Outcome::Failed),
             ..BASE
@@ -127,7 +266,7 @@ pub fn rows() -> Vec<Row> {
         Row {
             name: "changed-before-confirmation",
             strategy: "Environment",
-            to_backup: true,
+            to: "good",
             deletes: true,
             lines: &[(When::Phase("SafetyBackup"), Act::SetVariable("web"))],
             ..BASE
@@ -135,112 +274,111 @@ pub fn rows() -> Vec<Row> {
         Row {
             name: "secret-lost-and-found",
             strategy: "Full",
-            to_backup: true,
-            freeze: during,
+            to: "good",
+            freeze: DURING,
             lines: &[(When::Verified(2), Act::DeleteSecret), (When::Quiet, Act::RestoreSecret)],
+            ..BASE
+        },
+        Row {
+            name: "suspended-target",
+            parts: &[Flags],
+            strategy: "FeatureFlags",
+            to: "",
+            suspended: true,
+            lines: &[(When::Quiet, Act::Resume)],
+            ..BASE
+        },
+        Row {
+            name: "plan-of-another-version",
+            confirmation: "Always",
+            lines: &[(When::Phase("AwaitingConfirmation"), Act::AgePlan)],
+            ends: Some(Outcome::Failed),
             ..BASE
         },
     ]
 }
 
-fn component(part: Part) -> (&'static str, Value) {
-    let branch = |rollback: &str| json!({"owner": "acme", "repository": "shop", "branch": "main", "rollback": rollback, "refPrefix": "refs/savepoint"});
-    match part {
-        Part::Netlify => ("web", json!({"role": "Frontend", "netlify": {"siteId": "site-1"}})),
-        Part::Render => ("api", json!({"role": "Backend", "render": {"serviceId": "srv-1"}})),
-        Part::Branch => ("source", json!({"role": "Source", "github": branch("RestoreCommit")})),
-        Part::ForcedBranch => ("source", json!({"role": "Source", "github": branch("ForcedMove")})),
-    }
+fn deleted() -> Vec<Row> {
+    use Part::{Database, Flags, Render};
+    let gone = Row { freeze: UNTIL, ends: None, ..BASE };
+    vec![
+        Row { name: "deleted-while-planned", lines: &[(When::Phase("Planned"), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-while-saving", lines: &[(When::Phase("SafetyBackup"), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-at-first-intent", lines: &[(When::Intent(1), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted", lines: &[(When::Intent(2), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-at-last-step", lines: &[(When::Verified(2), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-at-the-end", lines: &[(When::Ended, Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-keyless", parts: &[Render], lines: &[(When::Intent(2), Act::Delete)], ..gone.clone() },
+        Row {
+            name: "deleted-between-look-and-intent",
+            parts: &[Render],
+            lines: &[(When::Inspected(4), Act::Delete)],
+            ..gone.clone()
+        },
+        Row {
+            name: "deleted-while-paused",
+            parts: &[Database],
+            strategy: "Database",
+            to: "good",
+            spec: r#"{"safetyBackup": "SkipData"}"#,
+            lines: &[(When::Intent(2), Act::Delete)],
+            ..gone.clone()
+        },
+        Row {
+            name: "deleted-while-falling",
+            parts: &[Flags],
+            strategy: "Gradual",
+            to: "good",
+            spec: r#"{"gradual": {"steps": [50, 0], "interval": "60s"}}"#,
+            lines: &[(When::Verified(1), Act::Delete)],
+            ..gone
+        },
+    ]
 }
 
-/// The Secret that every component uses.
-pub fn secret() -> Value {
-    // base64 of the canary and "-token"
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tokens", "labels": {SECRET_USE_LABEL: "platform"}},
-           "data": {"token": "eHE3Y2FuYXJ5LXRva2Vu"}})
+fn failing() -> Vec<Row> {
+    use Part::{Flags, Netlify, Render};
+    let failed = Row { parts: &[Flags, Netlify, Render], strategy: "Full", to: "good", ends: Some(Outcome::Failed), ..BASE };
+    const API: (&str, Trouble) = ("api", Trouble::Refuses("roll back"));
+    const WEB: (&str, Trouble) = ("web", Trouble::TurnsBack(Duration::from_secs(25)));
+    vec![
+        Row { name: "step-fails-stop", trouble: &[API], ..failed.clone() },
+        Row { name: "step-fails-undo", spec: r#"{"onStepFailure": "Undo"}"#, trouble: &[API], ..failed.clone() },
+        Row { name: "step-fails-continue", spec: r#"{"onStepFailure": "Continue"}"#, trouble: &[API], ..failed.clone() },
+        Row {
+            name: "undo-fails",
+            spec: r#"{"onStepFailure": "Undo"}"#,
+            trouble: &[API, ("web", Trouble::Refuses("publish dep-3"))],
+            ends: None,
+            asks: true,
+            ..failed.clone()
+        },
+        Row {
+            name: "turned-back-undo",
+            parts: &[Flags, Netlify],
+            spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Undo"}}"#,
+            trouble: &[WEB],
+            ..failed.clone()
+        },
+        Row {
+            name: "turned-back-report",
+            parts: &[Netlify],
+            strategy: "Code",
+            to: "previous",
+            spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Report"}}"#,
+            trouble: &[WEB],
+            ..failed
+        },
+    ]
 }
 
-/// The world before the incident: target, Secret, components, and the backup `good`, not made yet.
-pub fn before(state: &mut State, row: &Row) {
-    let mut components = Vec::new();
-    for part in row.parts {
-        let (name, mut spec) = component(*part);
-        spec["name"] = json!(name);
-        spec["credentialsRef"] = json!({"name": "tokens", "key": "token"});
-        components.push(spec);
-        state.things.models.insert(name.into(), Model::new(truth(*part)));
-    }
-    let rollback = json!({"confirmation": row.confirmation, "freeze": row.freeze});
-    let target = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentTarget", "metadata": {"name": "shop"},
-        "spec": {"components": components, "rollback": rollback}});
-    let backup = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentBackup", "metadata": {"name": "good"},
-        "spec": {"targetRef": {"name": "shop"}, "tier": "Quick"}});
-    call(state, Verb::Create, key("secrets", ""), Some(secret()));
-    call(state, Verb::Create, key("deploymenttargets", ""), Some(target));
-    call(state, Verb::Create, key("deploymentbackups", ""), Some(backup));
-}
-
-fn truth(part: Part) -> Truth {
-    let made = |id: &str, commit: &str| Made {
-        id: id.into(),
-        commit: commit.into(),
-        trigger: "new_commit",
-        at: Duration::ZERO,
-        by: None,
-    };
-    let (platform, settings): (_, &[(&str, &str)]) = match part {
-        Part::Netlify => (PlatformName::Netlify, &[("stop_builds", "false"), ("locked", "false")]),
-        Part::Render => (PlatformName::Render, &[("autoDeploy", "yes"), ("autoDeployTrigger", "commit")]),
-        Part::Branch | Part::ForcedBranch => (PlatformName::Github, &[]),
-    };
-    let branch = platform == PlatformName::Github;
-    let value = |text: &str, opaque| Var { value: format!("{CANARY}-{text}"), opaque };
-    let variables = [("DB", value("db", false)), ("URL", value("old", false)), ("GONE", value("gone", false))];
-    let sealed = (platform == PlatformName::Netlify).then(|| ("SEALED", value("sealed", true)));
-    let variables = variables.into_iter().chain(sealed).map(|(name, var)| (name.to_owned(), var));
-    Truth {
-        platform,
-        resource: format!("{platform}-resource"),
-        settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        variables: if branch { BTreeMap::new() } else { variables.collect() },
-        deploys: if branch { Vec::new() } else { vec![made("dep-1", "c1"), made("dep-2", "c2")] },
-        published: (platform == PlatformName::Netlify).then(|| "dep-2".into()),
-        head: if branch { "c2".into() } else { String::new() },
-        refs: BTreeMap::new(),
-        commits: [("c1", ""), ("c2", "c1"), ("c3", "c2")]
-            .map(|(commit, parent)| (commit.to_owned(), (commit.to_owned(), parent.to_owned())))
-            .into(),
-    }
-}
-
-/// The incident: a release that broke everything. Then somebody asks to go back.
-pub fn incident(state: &mut State, row: &Row) {
-    for model in state.things.models.values_mut() {
-        let mut truth = model.truth.clone();
-        match truth.platform {
-            PlatformName::Github => truth.head = "c3".into(),
-            _ => {
-                let made = Made {
-                    id: "dep-3".into(),
-                    commit: "c3".into(),
-                    trigger: "new_commit",
-                    at: Duration::ZERO,
-                    by: None,
-                };
-                truth.deploys.push(made);
-                truth.published = truth.published.map(|_| "dep-3".into());
-                let value = |text: &str| Var { value: format!("{CANARY}-{text}"), opaque: false };
-                truth.variables.insert("URL".into(), value("broken"));
-                truth.variables.remove("GONE");
-                if row.deletes {
-                    truth.variables.insert("NEW".into(), value("new"));
-                }
-            }
-        }
-        *model = Model::new(truth);
-    }
-    let to = if row.to_backup { json!({"backupRef": {"name": "good"}}) } else { json!({"previous": {}}) };
-    let request = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "RollbackRequest", "metadata": {"name": REQUEST, "namespace": NAMESPACE},
-        "spec": {"targetRef": {"name": "shop"}, "reason": "checkout is broken", "strategy": row.strategy, "to": to, "dryRun": row.dry_run}});
-    call(state, Verb::Create, key("rollbackrequests", ""), Some(request));
+fn others() -> Vec<Row> {
+    use Part::{Netlify, SecondNetlify};
+    const ADMIN: &str = r#"{"strategy": "Code", "components": ["admin"], "to": {"previous": {}}}"#;
+    const WEB: &str = r#"{"strategy": "Code", "components": ["web"], "to": {"previous": {}}}"#;
+    let two = Row { parts: &[Netlify, SecondNetlify], spec: r#"{"components": ["web"]}"#, ..BASE };
+    vec![
+        Row { name: "two-share-a-freeze", freeze: UNTIL, releases: true, also: ADMIN, ..two.clone() },
+        Row { name: "two-want-the-same", freeze: DURING, also: WEB, ..two },
+    ]
 }

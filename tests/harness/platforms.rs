@@ -6,8 +6,9 @@ use crate::oracles;
 use crate::progress;
 use crate::world::{Broken, Op, Shared, State, What};
 use futures::future::{BoxFuture, FutureExt};
-use savepoint::api::{Change, Component, PlatformName};
-use savepoint::decide::facts::{Capabilities, Deploy, Observation, Progress};
+use savepoint::api::{Change, Component, HookSpec, PlatformName};
+use savepoint::decide::facts::{Capabilities, DatabaseFacts, Deploy, Observation, Progress};
+use savepoint::egress::HeaderMap;
 use savepoint::platform::{
     ChangeContext, CommittedIntent, Connector, Environment, Error, ErrorKind, Platform, Result, SendError, SendOutcome,
     Value,
@@ -23,15 +24,24 @@ pub struct FakeConnector(pub Shared);
 impl Connector for FakeConnector {
     fn connect(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
         let name = match component {
+            // No adapter for databases is there yet: this one stands for it, under a component that a target may have today.
+            Component { name, .. } if name == crate::plans::DATABASE => PlatformName::Postgres,
+            Component { feature_flags: Some(_), .. } => PlatformName::FeatureFlags,
             Component { render: Some(_), .. } => PlatformName::Render,
             Component { netlify: Some(_), .. } => PlatformName::Netlify,
             _ => PlatformName::Github,
         };
-        let fake = Fake { world: self.0.clone(), component: component.name.clone(), name };
+        let fake = Fake { world: self.0.clone(), component: component.name.clone(), name, repeatable: false };
         match token.expose_secret().contains(oracles::CANARY) {
             true => Ok(Box::new(fake)),
             false => Err(fake.error(ErrorKind::CredentialsRejected, "connect", "the token is not known")),
         }
+    }
+
+    fn hook(&self, hook: &HookSpec, _: HeaderMap) -> Result<Box<dyn Platform>> {
+        let component = format!("hook {}", hook.name);
+        let fake = Fake { world: self.0.clone(), component, name: PlatformName::Http, repeatable: hook.repeatable };
+        Ok(Box::new(fake))
     }
 }
 
@@ -39,6 +49,8 @@ struct Fake {
     world: Shared,
     component: String,
     name: PlatformName,
+    /// A hook that may be called again.
+    repeatable: bool,
 }
 
 impl Fake {
@@ -81,6 +93,9 @@ impl Fake {
 
     /// The calls that a change consists of, in order. A series of variables is one call each, so that it can be cut in the middle.
     async fn parts(&self, change: &Change, context: ChangeContext<'_>) -> Result<Vec<Part>> {
+        if matches!(change, Change::RunHook { .. }) {
+            return Ok(vec![Part::Call { repeatable: self.repeatable }]);
+        }
         if !matches!(change, Change::SetEnvironment { .. }) {
             return Ok(effect::parts(self.name, change, context.output));
         }
@@ -98,7 +113,7 @@ impl Fake {
         let count = parts.len();
         let mut output = None;
         // As `platform::session` does: nothing of a series is sent once the intent's deadline has passed.
-        let ends = savepoint::clock::runtime() + intent.deadline();
+        let ends = intent.ends();
         for (index, part) in parts.into_iter().enumerate() {
             if savepoint::clock::runtime() >= ends {
                 return Err(SendError::Ambiguous(self.error(ErrorKind::Unavailable, "change", "out of time")));
@@ -119,13 +134,15 @@ impl Platform for Fake {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let branch = self.name == PlatformName::Github;
+        let hosted = matches!(self.name, PlatformName::Render | PlatformName::Netlify);
         Capabilities {
-            environment: !branch,
-            roll_back: !branch,
+            environment: hosted,
+            roll_back: hosted,
             redeploy: self.name == PlatformName::Render,
-            freeze: !branch,
-            move_branch: branch,
+            freeze: hosted,
+            move_branch: self.name == PlatformName::Github,
+            flags: self.name == PlatformName::FeatureFlags,
+            data: self.name == PlatformName::Postgres,
         }
     }
 
@@ -146,6 +163,11 @@ impl Platform for Fake {
 
     fn inspect<'a>(&'a self, change: &'a Change, context: ChangeContext<'a>) -> BoxFuture<'a, Result<Progress>> {
         let (change, values, output) = (change.clone(), exposed(context), context.output.map(str::to_owned));
+        if self.name == PlatformName::Http {
+            // A hook leaves nothing to read: nobody is asked.
+            let progress = progress::of(&Truth::default(), Duration::ZERO, &change, &values, output.as_deref());
+            return async { Ok(progress) }.boxed();
+        }
         self.read("inspect", move |truth, now| progress::of(truth, now, &change, &values, output.as_deref())).boxed()
     }
 
@@ -160,8 +182,10 @@ impl Platform for Fake {
 }
 
 fn observation(truth: &Truth, now: Duration) -> Observation {
-    if truth.platform == PlatformName::Github {
-        return of_branch(truth);
+    match truth.name() {
+        PlatformName::Github => return of_branch(truth),
+        PlatformName::FeatureFlags | PlatformName::Postgres => return of_service(truth, now),
+        _ => {}
     }
     let live = truth.live(now).map(|deploy| deploy.id.clone());
     let deploys: Vec<Deploy> = truth
@@ -183,7 +207,7 @@ fn observation(truth: &Truth, now: Duration) -> Observation {
         newest: deploys.first().map(|deploy| deploy.id.clone()),
         deploys,
         settings: truth.settings.clone(),
-        link: None,
+        ..Observation::default()
     }
 }
 
@@ -200,7 +224,15 @@ fn of_branch(truth: &Truth) -> Observation {
         current: Some(head.clone()),
         newest: Some(truth.head.clone()),
         deploys: vec![head],
-        settings: BTreeMap::new(),
-        link: None,
+        ..Observation::default()
     }
+}
+
+fn of_service(truth: &Truth, now: Duration) -> Observation {
+    let database = (!truth.data.is_empty()).then(|| DatabaseFacts {
+        server_version: "15.18".into(),
+        schema_version: Some(truth.data(now).to_owned()),
+        ..DatabaseFacts::default()
+    });
+    Observation { resource: truth.resource.clone(), flags: truth.flags.clone(), database, ..Observation::default() }
 }

@@ -1,8 +1,8 @@
 //! Where a change stands, read from what a platform shows: the same rules as in `src/platform/{render,netlify,github}`.
 
 use crate::effect::writes;
-use crate::model::{DEPLOY_TIME, Made, Truth};
-use savepoint::api::{Change, PlatformName, SettingChange};
+use crate::model::{DEPLOY_TIME, Made, RESTORE_TIME, Truth};
+use savepoint::api::{Change, FlagChange, PlatformName, SettingChange};
 use savepoint::decide::facts::Progress;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,9 +27,9 @@ pub fn of(
                 _ => Progress::NotStarted,
             }
         }
-        Change::RollBackDeploy { deploy, live, commit, newest } => match truth.platform {
+        Change::RollBackDeploy { deploy, live, commit, newest } => match truth.name() {
             PlatformName::Render => of_deploy(truth, now, (&["rollback"], commit.as_ref(), newest.as_ref()), output),
-            _ => of_published(truth, deploy, live.as_ref()),
+            _ => of_published(truth.published(now), deploy, live.as_deref()),
         },
         Change::Redeploy { commit, newest, .. } => {
             of_deploy(truth, now, (&["api", "deployed_by_render"], commit.as_ref(), newest.as_ref()), output)
@@ -43,6 +43,15 @@ pub fn of(
         Change::MoveBranch { before, after, keep_under, .. } => {
             of_move(truth, before, after.as_deref().or(output), keep_under)
         }
+        Change::SetFlags { flags } => of_flags(truth, flags),
+        Change::PauseWrites {} if truth.paused => done(None, "the application is held off"),
+        Change::ResumeWrites {} if !truth.paused => done(None, "the application writes"),
+        Change::PauseWrites {} | Change::ResumeWrites {} => Progress::NotStarted,
+        Change::RestoreData { data, .. } => of_restore(truth, now, &data.sha256, output),
+        Change::RunHook { .. } => match output {
+            Some(status) if status.len() == 3 => done(output, "answered 200"),
+            _ => Progress::NotStarted,
+        },
     }
 }
 
@@ -62,8 +71,48 @@ fn of_settings(truth: &Truth, wanted: &[SettingChange]) -> Progress {
     }
 }
 
-fn of_published(truth: &Truth, wanted: &str, before: Option<&String>) -> Progress {
-    match truth.published.as_ref() {
+/// As `platform::feature_flags::compared` does.
+fn of_flags(truth: &Truth, wanted: &[FlagChange]) -> Progress {
+    let percentage = |change: &FlagChange| change.to.percentage.or(change.from.percentage);
+    let is = |change: &FlagChange| truth.flags.get(&change.name).copied();
+    let strange = |change: &&FlagChange| {
+        is(change).is_none_or(|is| {
+            let half = is.percentage == change.from.percentage || is.percentage == percentage(change);
+            !half || (is.enabled != change.from.enabled && is.enabled != change.to.enabled)
+        })
+    };
+    if let Some(change) = wanted.iter().find(strange) {
+        return Progress::Drifted { message: format!("flag {} is neither as before nor as wanted", change.name) };
+    }
+    let there = |change: &FlagChange| {
+        is(change).is_some_and(|is| is.enabled == change.to.enabled && is.percentage == percentage(change))
+    };
+    match wanted.iter().all(there) {
+        true => done(None, "the flags are as wanted"),
+        false => Progress::NotStarted,
+    }
+}
+
+/// By its marker, or else by any restore of this dump.
+fn of_restore(truth: &Truth, now: Duration, dump: &str, output: Option<&str>) -> Progress {
+    let ours = |restored: &&crate::model::Restored| match output {
+        Some(marker) => restored.marker == marker,
+        None => restored.dump == dump,
+    };
+    match truth.restores.iter().rev().find(ours) {
+        None if output.is_some() => {
+            Progress::InProgress { output: output.map(str::to_owned), message: "not visible yet".into() }
+        }
+        None => Progress::NotStarted,
+        Some(restored) if now < restored.at + RESTORE_TIME => {
+            Progress::InProgress { output: Some(restored.marker.clone()), message: "the dump is read in".into() }
+        }
+        Some(restored) => done(Some(&restored.marker), "the data is that of the dump"),
+    }
+}
+
+fn of_published(published: Option<&str>, wanted: &str, before: Option<&str>) -> Progress {
+    match published {
         _ if savepoint::failpoint::planted("the platform lies") && before.is_some() => done(Some(wanted), "so it says"),
         Some(published) if published == wanted => done(Some(wanted), "it is published"),
         published if published == before => Progress::NotStarted,

@@ -14,6 +14,7 @@ mod plans;
 mod platforms;
 mod progress;
 mod script;
+mod stage;
 mod stores;
 mod world;
 

@@ -13,6 +13,9 @@ use std::collections::HashMap;
 pub const NAMESPACE: &str = "shop";
 /// Name of the request.
 pub const REQUEST: &str = "back";
+/// Name of an earlier request, and of another one at the same time.
+pub const FIRST: &str = "first";
+pub const OTHER: &str = "other";
 
 /// When somebody acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum When {
     Phase(&'static str),
     /// The n-th look at where a step stands has just been answered: what it said is older than what somebody does now.
     Inspected(usize),
+    /// The request has just ended.
+    Ended,
     /// Nothing has changed anywhere for 20 seconds.
     Quiet,
 }
@@ -40,6 +45,10 @@ pub enum Act {
     SetVariable(&'static str),
     DeleteSecret,
     RestoreSecret,
+    /// Ends the suspension of the target.
+    Resume,
+    /// The stored plan is one of another version, as an operator of another release has made it.
+    AgePlan,
 }
 
 /// Who does what in a run, beside the operator.
@@ -68,8 +77,11 @@ pub fn key(resource: &str, name: &str) -> Key {
 
 /// Lets the others act on what has just been written.
 pub fn after_write(state: &mut State, landed: &Landed) {
-    let Some(after) = landed.after.as_ref().filter(|_| landed.key == request()) else { return };
-    person(state, after);
+    let Some(after) = landed.after.as_ref().filter(|_| landed.key.resource == "rollbackrequests") else { return };
+    person(state, &landed.key, after);
+    if landed.key.name != REQUEST {
+        return;
+    }
     let mut index = 0;
     while let Some((when, act)) = state.play.lines.get(index).copied() {
         if has_come(when, after) {
@@ -93,6 +105,7 @@ fn has_come(when: When, request: &Value) -> bool {
         }
         When::Verified(n) => steps().filter(|step| step["state"] == "Verified").count() == n,
         When::Phase(phase) => status["phase"] == phase,
+        When::Ended => !status["outcome"].is_null(),
         When::Quiet | When::Inspected(_) => false,
     }
 }
@@ -119,18 +132,19 @@ pub fn after_quiet(state: &mut State) -> bool {
     true
 }
 
-fn person(state: &mut State, request: &Value) {
+fn person(state: &mut State, key: &Key, request: &Value) {
     let (spec, status) = (&request["spec"], &request["status"]);
     if state.play.confirms && status["phase"] == "AwaitingConfirmation" {
         let digest = status["plan"]["digest"].clone();
         if spec["confirmation"]["planDigest"] != digest {
-            patch(state, json!({"spec": {"confirmation": {"planDigest": digest, "confirmedBy": "a person"}}}));
+            let said = json!({"planDigest": digest, "confirmedBy": "a person"});
+            call(state, Verb::Merge, key.clone(), Some(json!({"spec": {"confirmation": said}})));
         }
         return;
     }
     let ended = !status["outcome"].is_null() && status["locks"].as_array().is_none_or(Vec::is_empty);
     if state.play.releases && ended && spec["release"].is_null() {
-        patch(state, json!({"spec": {"release": true}}));
+        call(state, Verb::Merge, key.clone(), Some(json!({"spec": {"release": true}})));
     }
 }
 
@@ -153,9 +167,15 @@ fn perform(state: &mut State, act: Act) {
         Act::Delete => call(state, Verb::Delete, request(), None),
         Act::DeleteSecret => call(state, Verb::Delete, key("secrets", "tokens"), None),
         Act::RestoreSecret if state.things.api.get(&key("secrets", "tokens")).is_some() => {}
-        Act::RestoreSecret => call(state, Verb::Create, key("secrets", ""), Some(crate::plans::secret())),
+        Act::RestoreSecret => call(state, Verb::Create, key("secrets", ""), Some(crate::stage::secret())),
+        Act::Resume => crate::stage::suspend(state, false),
+        Act::AgePlan => {
+            let plan = json!({"plan": {"version": savepoint::api::PLAN_VERSION - 1}});
+            state.things.api.set_status(&request(), plan);
+        }
         Act::Push(component) => {
             state.play.interfered = true;
+            state.memory.heads.push((component.to_owned(), "pushed".to_owned()));
             let Some(model) = state.things.models.get_mut(component) else { return };
             model.change(now, |truth| {
                 let head = std::mem::replace(&mut truth.head, "pushed".into());

@@ -4,7 +4,7 @@
 
 use crate::api_server::{ApiServer, Call, Key, Landed, Verb};
 use crate::fault::{Cut, Kind};
-use crate::model::Model;
+use crate::model::{Model, Truth};
 use crate::oracles::{self, Memory};
 use crate::script::Play;
 use axum::body::Bytes;
@@ -67,6 +67,8 @@ pub struct Things {
     pub api: ApiServer,
     pub models: BTreeMap<String, Model>,
     pub files: BTreeMap<String, Arc<[u8]>>,
+    /// The components as they were when somebody asked to go back.
+    pub before: Arc<BTreeMap<String, Truth>>,
 }
 
 /// Everything of one run.

@@ -124,7 +124,7 @@ fn describe(state: &State) -> End {
 /// I21. Every run ends, or waits for a person where only a person can tell.
 fn lively(state: &mut State, row: &Row, end: &End) {
     let ended = matches!(end.outcome.as_str(), "Succeeded" | "Failed" | "Cancelled" | "Expired" | "DryRun" | "gone");
-    let deleted_yet_there = row.ends.is_none() && end.outcome != "gone";
+    let deleted_yet_there = row.ends.is_none() && !row.asks && end.outcome != "gone";
     let asks = end.outcome == "NeedsHuman" && end.asked;
     if (!ended || deleted_yet_there) && !asks {
         let request = state.things.api.get(&request()).map(|stored| stored.value["status"]["message"].to_string());
@@ -171,7 +171,7 @@ pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
         }
         Change::RollBackDeploy { deploy, commit, .. } => {
             let live = truth.live(state.elapsed())?;
-            if truth.platform == PlatformName::Netlify {
+            if truth.name() == PlatformName::Netlify {
                 live.id == deploy
             } else {
                 Some(&live.commit) == commit.as_ref()
@@ -187,5 +187,14 @@ pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
             let moved = after.map_or(truth.head != before, |after| truth.head == after);
             moved && truth.refs.get(&keep_under) == Some(&before)
         }
+        // Later stages fall further; the last one is held by the platforms' own state.
+        Change::SetFlags { flags } => flags.iter().all(|flag| {
+            let is = truth.flags.get(&flag.name).copied().unwrap_or_default();
+            is.enabled <= flag.to.enabled && is.percentage <= flag.to.percentage.or(flag.from.percentage)
+        }),
+        Change::PauseWrites {} => return None,
+        Change::ResumeWrites {} => !truth.paused,
+        Change::RestoreData { data, .. } => truth.data(state.elapsed()) == data.sha256,
+        Change::RunHook { .. } => return None
     })
 }

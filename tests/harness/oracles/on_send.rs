@@ -45,8 +45,12 @@ fn run_of(state: &State, uid: &str) -> Option<(bool, Arc<Value>)> {
 /// 2.1. A call is of the class that its intent declares.
 fn declared(state: &mut State, intent: &Intent, part: &Part) {
     let class = match part {
-        Part::Settings(_) | Part::Variable(..) | Part::Publish(_) => EffectClass::SetToValue,
-        Part::RollBack(_) | Part::Redeploy => EffectClass::Keyless,
+        Part::Settings(_) | Part::Variable(..) | Part::Publish(_) | Part::Flag(..) | Part::Pause(_) => {
+            EffectClass::SetToValue
+        }
+        Part::Call { repeatable: true } => EffectClass::SetToValue,
+        Part::Restore { .. } => EffectClass::Destructive,
+        Part::RollBack(_) | Part::Redeploy | Part::Call { .. } => EffectClass::Keyless,
         Part::Ref(..) | Part::Commit { .. } => EffectClass::Keyed,
         Part::Move { .. } => EffectClass::CompareAndSet,
     };
