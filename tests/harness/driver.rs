@@ -92,7 +92,9 @@ impl Lab {
     /// One run with these cuts.
     pub async fn run(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>, loud: bool) -> Report {
         let row = &plan.row;
-        let play = Play { confirms: true, releases: row.releases, lines: row.lines.to_vec(), ..Play::default() };
+        let troubled = !row.trouble.is_empty();
+        let lines = row.lines.to_vec();
+        let play = Play { confirms: true, releases: row.releases, lines, troubled, ..Play::default() };
         self.world.begin(&plan.things, play, cuts);
         self.world.state().loud = loud;
         Run::new(self).until_settled().await;

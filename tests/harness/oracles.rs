@@ -61,6 +61,11 @@ fn planned(object: &Value) -> impl Iterator<Item = &Value> {
     object["status"]["plan"]["steps"].as_array().into_iter().flatten()
 }
 
+/// The steps of the plan, and of the undo where one has begun.
+fn any_planned(object: &Value) -> impl Iterator<Item = &Value> {
+    planned(object).chain(object["status"]["undo"]["steps"].as_array().into_iter().flatten())
+}
+
 fn is_keyless(class: &Value) -> bool {
     class == "Keyless" || class == "Destructive"
 }

@@ -302,7 +302,12 @@ fn deleted() -> Vec<Row> {
     use Part::{Database, Flags, Render};
     let gone = Row { freeze: UNTIL, ends: None, ..BASE };
     vec![
-        Row { name: "deleted-while-planned", lines: &[(When::Phase("Planned"), Act::Delete)], ..gone.clone() },
+        Row {
+            name: "deleted-while-planned",
+            confirmation: "Always",
+            lines: &[(When::Phase("AwaitingConfirmation"), Act::Delete)],
+            ..gone.clone()
+        },
         Row { name: "deleted-while-saving", lines: &[(When::Phase("SafetyBackup"), Act::Delete)], ..gone.clone() },
         Row { name: "deleted-at-first-intent", lines: &[(When::Intent(1), Act::Delete)], ..gone.clone() },
         Row { name: "deleted", lines: &[(When::Intent(2), Act::Delete)], ..gone.clone() },
@@ -337,9 +342,10 @@ fn deleted() -> Vec<Row> {
 }
 
 fn failing() -> Vec<Row> {
-    use Part::{Flags, Netlify, Render};
+    use Part::{Flags, Netlify, Render, SecondNetlify};
     let failed = Row { parts: &[Flags, Netlify, Render], strategy: "Full", to: "good", ends: Some(Outcome::Failed), ..BASE };
     const API: (&str, Trouble) = ("api", Trouble::Refuses("roll back"));
+    const ADMIN: (&str, Trouble) = ("admin", Trouble::TurnsBack(Duration::from_secs(25)));
     const WEB: (&str, Trouble) = ("web", Trouble::TurnsBack(Duration::from_secs(25)));
     vec![
         Row { name: "step-fails-stop", trouble: &[API], ..failed.clone() },
@@ -347,8 +353,9 @@ fn failing() -> Vec<Row> {
         Row { name: "step-fails-continue", spec: r#"{"onStepFailure": "Continue"}"#, trouble: &[API], ..failed.clone() },
         Row {
             name: "undo-fails",
-            spec: r#"{"onStepFailure": "Undo"}"#,
-            trouble: &[API, ("web", Trouble::Refuses("publish dep-3"))],
+            parts: &[Flags, Netlify, SecondNetlify],
+            spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Undo"}}"#,
+            trouble: &[ADMIN, ("web", Trouble::Refuses("publish dep-3"))],
             ends: None,
             asks: true,
             ..failed.clone()

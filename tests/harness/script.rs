@@ -62,6 +62,8 @@ pub struct Play {
     pub lines: Vec<(When, Act)>,
     /// Looks at steps so far.
     pub looks: usize,
+    /// A platform refuses a call, or does not keep what it took.
+    pub troubled: bool,
     /// A third party has changed a platform.
     pub interfered: bool,
 }

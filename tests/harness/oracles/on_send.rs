@@ -1,6 +1,6 @@
 //! Oracles over every call that changes a platform, at the moment when it leaves the engine.
 
-use super::{is_true, planned, steps};
+use super::{any_planned, is_true, planned, steps};
 use crate::api_server::Stored;
 use crate::effect::Part;
 use crate::world::State;
@@ -71,7 +71,7 @@ fn readable(state: &mut State, component: &str, part: &Part) {
 
 /// I7. Whoever changes a resource holds its lock.
 fn locked(state: &mut State, uid: &str, run: &Value, key: &str) {
-    let Some(step) = planned(run).find(|step| step["key"] == key) else {
+    let Some(step) = any_planned(run).find(|step| step["key"] == key) else {
         state.violate("I4 only what was planned", format!("step {key} is not in the stored plan"));
         return;
     };
@@ -103,7 +103,7 @@ fn saved(state: &mut State, uid: &str, run: &Value, key: &str) {
     const NAME: &str = "I6 a safety backup first";
     let guarded = run["status"]["plan"]["safetyBackupBefore"].as_str();
     let position = |key: &str| planned(run).position(|step| step["key"] == key);
-    let required = guarded.is_some_and(|first| position(key) >= position(first));
+    let required = guarded.is_some_and(|first| key.starts_with("undo-") || position(key) >= position(first));
     if !required || matches!(run["spec"]["safetyBackup"].as_str(), Some("Skip")) {
         return;
     }

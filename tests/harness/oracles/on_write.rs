@@ -66,7 +66,9 @@ fn new_intents(state: &mut State, run: &Value) {
         if state.memory.intents.insert(id.to_owned(), attempt).is_some() {
             continue;
         }
-        if stopped && !key.starts_with("release") {
+        // The application is let in again however a run ends.
+        let lets_in = super::any_planned(run).any(|step| step["key"] == key && step["change"]["resumeWrites"].is_object());
+        if stopped && !key.starts_with("release") && !lets_in {
             state.violate(
                 "I18 deletion and cancellation stop",
                 format!("step {key} began after the request was to stop"),
@@ -97,7 +99,9 @@ fn answers(state: &mut State, before: Option<&Arc<Value>>, after: &Value) {
         return;
     }
     let asked = steps(after).find(|step| step["intent"]["id"] == question["attempt"]);
-    if !asked.is_some_and(|step| is_keyless(&step["intent"]["class"])) && !state.play.interfered {
+    // An undo step that its platform refuses is put to a person, whatever its class.
+    let refused = state.play.troubled && question["attempt"].as_str().is_some_and(|id| id.contains("/undo-"));
+    if !asked.is_some_and(|step| is_keyless(&step["intent"]["class"])) && !state.play.interfered && !refused {
         let words = format!("a person was asked although the step can be repeated: {}", question["question"]);
         state.violate("G9 only the unknowable is asked", words);
     }
@@ -110,7 +114,7 @@ fn success(state: &mut State, before: Option<&Arc<Value>>, after: &Value) {
     if !succeeded || before.is_some_and(|before| before["status"]["outcome"] == "Succeeded") {
         return;
     }
-    for planned in super::planned(after) {
+    for planned in super::planned(after).filter(|planned| planned["mayFail"] != true) {
         let record = steps(after).find(|step| step["key"] == planned["key"]);
         if !record.is_some_and(|record| record["state"] == "Verified") {
             state.violate(NAME, format!("step {} was not verified", planned["key"]));
