@@ -47,13 +47,13 @@ build: need-rust
 	@cargo build $(CARGO_FLAGS) --bins --example demo
 
 .PHONY: test
-test: need-rust fmt-check lint check-generated unit control-plane ## Everything: format, lint, unit, golden plans, contracts, API server, chart
+test: need-rust need-postgres fmt-check lint check-generated unit control-plane ## Everything: format, lint, unit, golden plans, contracts, API server, chart
 	@echo "cases on a real API server …"
 	@env $(CONTROLPLANE_ENV) cargo test $(CARGO_FLAGS) --test cluster --test repository -- --test-threads=$(THREADS)
 	@$(MAKE) --no-print-directory test-control-plane
 
 .PHONY: unit
-unit: need-rust ## Unit tests, golden plans, platforms against the simulator
+unit: need-rust need-postgres ## Unit tests, golden plans, platforms against the simulator
 	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test conformance --test plans $(patsubst simulator/tests/%.rs,--test %,$(wildcard simulator/tests/*.rs))
 	@cargo test $(CARGO_FLAGS) --doc
 
@@ -96,3 +96,12 @@ need-rust:
 	@command -v cc >/dev/null || { echo "a C compiler is missing; install it with: sudo apt-get install build-essential" >&2; exit 1; }
 	@command -v git >/dev/null || { echo "git is missing; install it with: sudo apt-get install git" >&2; exit 1; }
 	@command -v setpriv >/dev/null || { echo "setpriv is missing; install it with: sudo apt-get install util-linux" >&2; exit 1; }
+
+.PHONY: need-postgres
+need-postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+		echo "PostgreSQL is missing; installing it: apt-get install postgresql"; \
+		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+		$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; } || { \
+		echo "PostgreSQL is missing; install it with: sudo apt-get install postgresql" >&2; \
+		exit 1; }

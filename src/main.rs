@@ -6,7 +6,7 @@ use savepoint::admin::{Admin, serve};
 use savepoint::config::Config;
 use savepoint::controller::{self, Context, Leadership};
 use savepoint::egress::address::AddressPolicy;
-use savepoint::platform::{Gateway, GatewayOptions};
+use savepoint::platform::{Gateway, GatewayOptions, PostgresOptions};
 use savepoint::telemetry;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,6 +41,7 @@ async fn run(config: Config) -> Result<(), Ended> {
         allowed_endpoints: config.allowed_endpoints.clone(),
         addresses: AddressPolicy { allowed: config.allowed_cidrs.clone(), api_server },
         call_deadline: config.call_deadline,
+        postgres: PostgresOptions { allowed_cidrs: config.allowed_cidrs.clone(), ..PostgresOptions::default() },
         ..GatewayOptions::default()
     })?;
     let admin = Admin {

@@ -75,7 +75,7 @@ pub struct FlagRead {
 #[x_kube(
     validation = Rule::new("self.path.contains('{flag}')").message("path of a request must name the flag: write {flag} where its name goes"),
     validation = Rule::new("self.path.contains('{value}') || (has(self.body) && self.body.contains('\"{value}\"'))")
-        .message("a request that sets something must carry it: write \"{value}\", with its quotes, in body, or {value} in path")
+        .message("a request that sets something must carry it: write {value} in double quotes in body, or {value} in path")
 )]
 pub struct SetEnabled {
     /// HTTP method.
@@ -111,7 +111,7 @@ fn off() -> String {
 #[x_kube(
     validation = Rule::new("self.path.contains('{flag}')").message("path of a request must name the flag: write {flag} where its name goes"),
     validation = Rule::new("self.path.contains('{value}') || (has(self.body) && self.body.contains('\"{value}\"'))")
-        .message("a request that sets something must carry it: write \"{value}\", with its quotes, in body, or {value} in path")
+        .message("a request that sets something must carry it: write {value} in double quotes in body, or {value} in path")
 )]
 pub struct SetPercentage {
     /// HTTP method.

@@ -157,12 +157,48 @@ pub struct ConvexSpec {
     pub deployment: String,
 }
 
-/// A PostgreSQL database.
+/// A PostgreSQL database, reached directly: not through a pooler that shares sessions between transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresSpec {
-    /// Secret key that holds the connection string.
+    /// Secret key that holds the connection string: `postgresql://user:password@host:5432/database`. The Secret must carry the label
+    /// `savepoint.dev/use: postgres`. The server's certificate is always verified; only over a unix socket, on loopback and in networks
+    /// of the operator's `--allow-cidr` may the string say `sslmode=disable`.
     pub connection_ref: super::SecretKeyRef,
+    /// Secret key that holds the connection string of another database, which restores go to. Absent: they go to the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_ref: Option<super::SecretKeyRef>,
+    /// Queries that give one value, such as a count of rows. They run with the dump, and in the transaction of a restore before it
+    /// commits: a value that differs undoes the restore. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub integrity: Option<Vec<IntegrityQuery>>,
+    /// How the newest migration is found. Absent: in the tables of Rails, Supabase, Prisma, Flyway, Alembic, Django, Drizzle and Knex,
+    /// in this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<MigrationsSpec>,
+}
+
+/// A query that tells whether data is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IntegrityQuery {
+    /// Name of the query, unique in the list, a DNS label.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// One `SELECT` that gives one row of one column, and the same for the same data: nothing of time or chance. It runs read-only, for
+    /// at most 30 seconds. Its value, of at most 256 characters, is shown in status.
+    #[schemars(length(min = 1, max = 4096))]
+    pub query: String,
+}
+
+/// How the newest migration is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationsSpec {
+    /// One `SELECT` that gives one row of one column: the version of the schema.
+    #[schemars(length(min = 1, max = 4096))]
+    pub query: String,
 }
 
 /// A key whose inner form a later release settles. Refused by name until then.

@@ -4,7 +4,7 @@ use super::Context;
 use super::secrets::{SecretRefusal, read_headers_for, read_secret_key, read_secret_key_for};
 use crate::api::{Component, FeatureFlagsSpec, Reason, SecretKeyRef};
 use crate::egress::HeaderMap;
-use crate::platform::{Error, ErrorKind, Platform};
+use crate::platform::{Error, ErrorKind, Platform, postgres_credential};
 use secrecy::SecretString;
 
 /// Why a component cannot be used, in words that say what to change.
@@ -64,6 +64,9 @@ impl Context {
     pub async fn connect(&self, namespace: &str, component: &Component) -> Result<Box<dyn Platform>, Refusal> {
         let name = &component.name;
         let token = match (&component.credentials_ref, &component.feature_flags) {
+            _ if component.postgres.is_some() => {
+                self.connection_strings(namespace, component).await.map_err(Refusal::from)
+            }
             (reference, Some(flags)) => self.flags_token(namespace, reference.as_ref(), flags).await,
             (Some(reference), None) => {
                 read_secret_key(&self.client, namespace, reference, "platform").await.map_err(Refusal::from)
@@ -78,6 +81,30 @@ impl Context {
             return Err(Refusal::permanent(Reason::CredentialsRejected, secrecy::ExposeSecret::expose_secret(&token)));
         }
         self.connector.connect(component, token).map_err(|error| Refusal::from_platform(name, &error))
+    }
+
+    async fn connection_strings(&self, namespace: &str, component: &Component) -> Result<SecretString, SecretRefusal> {
+        let Some(spec) = &component.postgres else { return Ok(SecretString::from("")) };
+        let connection = self.secret(namespace, &spec.connection_ref, "postgres", "postgres.connectionRef").await?;
+        let restore = match &spec.restore_ref {
+            Some(reference) => Some(self.secret(namespace, reference, "postgres", "postgres.restoreRef").await?),
+            None => None,
+        };
+        Ok(postgres_credential(&connection, restore.as_ref()))
+    }
+
+    async fn secret(
+        &self,
+        namespace: &str,
+        reference: &SecretKeyRef,
+        use_: &str,
+        field: &str,
+    ) -> Result<SecretString, SecretRefusal> {
+        let read = read_secret_key(&self.client, namespace, reference, use_).await;
+        read.map_err(|refusal| SecretRefusal {
+            message: refusal.message.replace("credentialsRef.key", &format!("{field}.key")),
+            ..refusal
+        })
     }
 
     /// Opens a hook of a component with the headers that its `headersFrom` names, in the namespace of the target.

@@ -1,5 +1,6 @@
 //! What every controller shares.
 
+use super::backup::Dumps;
 use super::leader::Leadership;
 use crate::clock::monotonic;
 use crate::config::Config;
@@ -35,6 +36,8 @@ pub struct Context {
     pub digest_key: Option<DigestKey>,
     /// Writer of Kubernetes Events.
     pub recorder: Recorder,
+    /// Dumps under way. Lost with the process, and then they are begun anew.
+    pub(super) dumps: Dumps,
     /// When this process first saw something it waits out. Lost with the process, and then the wait begins anew.
     first_seen: Mutex<HashMap<String, Instant>>,
     /// Steps that must not begin before a moment, by run and key: what the platform asked for.
@@ -61,6 +64,7 @@ impl Context {
             config,
             leader,
             identity,
+            dumps: Dumps::default(),
             first_seen: Mutex::default(),
             not_before: Mutex::default(),
         }

@@ -7,6 +7,7 @@ use super::feature_flags::FeatureFlags;
 use super::github::Github;
 use super::hook::Hook;
 use super::netlify::Netlify;
+use super::postgres::{self, Postgres, PostgresOptions};
 use super::render::Render;
 use super::session::Session;
 use super::{Error, ErrorKind, Platform, Result, feature_flags};
@@ -33,6 +34,8 @@ pub struct GatewayOptions {
     pub call_deadline: Duration,
     /// How the operator names itself.
     pub user_agent: String,
+    /// How databases are spoken to.
+    pub postgres: PostgresOptions,
 }
 
 impl Default for GatewayOptions {
@@ -43,6 +46,7 @@ impl Default for GatewayOptions {
             addresses: AddressPolicy::default(),
             call_deadline: Duration::from_secs(20),
             user_agent: concat!("savepoint/", env!("CARGO_PKG_VERSION")).into(),
+            postgres: PostgresOptions::default(),
         }
     }
 }
@@ -86,6 +90,7 @@ pub(super) struct Shared {
     egress: Egress,
     options: GatewayOptions,
     pub budgets: Budgets,
+    databases: Arc<postgres::Shared>,
     calls: Mutex<BTreeMap<(PlatformName, &'static str), u64>>,
 }
 
@@ -117,11 +122,15 @@ impl Gateway {
         let client = |idle| client(&options, idle).map_err(|_| GatewayError::Client);
         let (reader, sender) = (client(8)?, client(0)?);
         let (budgets, calls) = (Budgets::default(), Mutex::default());
+        let databases = postgres::Shared::new(options.postgres.clone(), options.call_deadline);
         let egress = Egress::new(options.addresses.clone());
-        Ok(Self(Arc::new(Shared { reader, sender, egress, options, budgets, calls })))
+        Ok(Self(Arc::new(Shared { reader, sender, egress, options, budgets, databases, calls })))
     }
 
     fn open(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
+        if let Some(spec) = &component.postgres {
+            return Ok(Box::new(Postgres::new(self.0.databases.clone(), spec, &token)?));
+        }
         if let Some(spec) = &component.feature_flags {
             return Ok(Box::new(self.open_flags(spec, token)?));
         }

@@ -15,6 +15,7 @@ mod http;
 pub mod intent;
 mod netlify;
 mod paging;
+mod postgres;
 mod redact;
 mod render;
 mod retry_after;
@@ -24,6 +25,7 @@ mod settings;
 pub use error::{Error, ErrorKind, Result, SendError, SendOutcome};
 pub use http::{Gateway, GatewayError, GatewayOptions, Snapshot};
 pub use intent::CommittedIntent;
+pub use postgres::{PostgresOptions, postgres_credential};
 
 use crate::api::{Change, HookSpec, PlatformName};
 use crate::decide::facts::{Capabilities, Observation, Progress};
@@ -31,6 +33,8 @@ use crate::egress::HeaderMap;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::io::AsyncWrite;
 
 /// The value of one variable, as the platform gave it.
 #[derive(Clone)]
@@ -61,8 +65,29 @@ pub type DataStream = std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>>;
 
 /// A dump as the store holds it, decrypted while it is read.
 pub trait DataSource: Send + Sync {
-    /// Opens the stream from its beginning. It ends with an error where the dump is cut or altered.
+    /// Opens the stream from its beginning, after the whole dump was read through and its digest matched. It ends with an error where the
+    /// dump is cut or altered in the meantime.
     fn open(&self) -> BoxFuture<'_, std::result::Result<DataStream, String>>;
+
+    /// The same dump for a task that outlives the call.
+    fn share(&self) -> Arc<dyn DataSource>;
+}
+
+/// What a dump says of itself. Every fact is of the very snapshot that was dumped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DumpFacts {
+    /// Format of the dump, such as `pg_dump-custom`.
+    pub format: String,
+    /// Version of the server.
+    pub server_version: String,
+    /// Newest migration that was applied.
+    pub schema_version: Option<String>,
+    /// Roles that own or are granted something in it.
+    pub roles: Vec<String>,
+    /// Extensions that it needs, `name version`.
+    pub extensions: Vec<String>,
+    /// What the integrity queries said, by their name.
+    pub integrity: BTreeMap<String, String>,
 }
 
 /// Opens a component with its credential. One value serves the whole process: it holds the rate budgets.
@@ -118,4 +143,14 @@ pub trait Platform: Send + Sync {
         change: &'a Change,
         context: ChangeContext<'a>,
     ) -> BoxFuture<'a, std::result::Result<SendOutcome, SendError>>;
+
+    /// Writes all data of the component to `sink`, as one consistent whole. It changes nothing, and may take longer than any other verb.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAllowed`] where there is no data (see [`Capabilities::data`]).
+    fn dump<'a>(&'a self, _sink: &'a mut (dyn AsyncWrite + Send + Unpin)) -> BoxFuture<'a, Result<DumpFacts>> {
+        Box::pin(async {
+            Err(Error::new(self.name(), "dump", ErrorKind::NotAllowed, "it has no data that can be dumped"))
+        })
+    }
 }

@@ -1,6 +1,8 @@
 //! EFFECT. A store that is a folder: `<root>/<folder of the url>/<namespace>/<backup uid>/<file>`.
 
-use super::{MANIFEST, ObjectName, Store, StoreError, StoreErrorKind, StoredObject};
+mod upload;
+
+use super::{Download, MANIFEST, ObjectName, Store, StoreError, StoreErrorKind, StoredObject, Upload};
 use futures::future::{BoxFuture, FutureExt};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -193,6 +195,16 @@ impl Store for DirectoryStore {
         self.blocking(move |store| store.get_now(&name, limit))
     }
 
+    fn upload<'a>(&'a self, backup_uid: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>, StoreError>> {
+        let uid = backup_uid.to_owned();
+        self.blocking(move |store| upload::begin(&store, &uid))
+    }
+
+    fn download<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(u64, Download), StoreError>> {
+        let name = name.clone();
+        self.blocking(move |store| upload::open(&store, &name))
+    }
+
     fn list<'a>(&'a self, backup_uid: Option<&'a str>) -> BoxFuture<'a, Result<Vec<StoredObject>, StoreError>> {
         let uid = backup_uid.map(str::to_owned);
         self.blocking(move |store| store.list_now(uid.as_deref()))
@@ -250,15 +262,20 @@ fn already_there(path: &Path, content: &[u8]) -> Result<Option<Result<(), StoreE
     }
 }
 
+/// Size of a plain file. `None`: there is no such file.
+fn size_of(path: &Path) -> Result<Option<u64>, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Ok(Some(found.len())),
+        Ok(_) => Err(StoreErrorKind::Outside.because(format!("{} in the store is not a plain file", shown(path)))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(said("look at an object", &error)),
+    }
+}
+
 /// `None`: there is no such file.
 fn read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => {
-            return Err(StoreErrorKind::Outside.because(format!("{} in the store is not a plain file", shown(path))));
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(said("look at an object", &error)),
+    if size_of(path)?.is_none() {
+        return Ok(None);
     }
     let mut content = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));
@@ -293,7 +310,7 @@ fn said(doing: &str, error: &io::Error) -> StoreError {
         ErrorKind::ReadOnlyFilesystem => (StoreErrorKind::ReadOnly, "the file system is read-only".to_owned()),
         ErrorKind::PermissionDenied => (StoreErrorKind::ReadOnly, "the operator may not write there".to_owned()),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            (StoreErrorKind::Unavailable, "there is no space left".to_owned())
+            (StoreErrorKind::Full, "there is no space left".to_owned())
         }
         ErrorKind::NotFound => (StoreErrorKind::Unavailable, "it does not exist".to_owned()),
         other => (StoreErrorKind::Unavailable, other.to_string()),

@@ -9,6 +9,7 @@ mod envelope;
 mod keys;
 mod manifest;
 mod payload;
+mod stream;
 
 pub use address::{Unopened, open};
 pub use directory::DirectoryStore;
@@ -16,9 +17,12 @@ pub use envelope::{EnvelopeError, MAX_PAYLOAD, decrypt, encrypt};
 pub use keys::{KeyError, Keys};
 pub use manifest::{MAX_MANIFEST, Manifest, ManifestError, Part, PinnedName};
 pub use payload::{BackupContents, ComponentContents, PayloadError};
+pub use stream::{Digested, EncryptedUpload, decrypting, digest_of};
 
 use futures::future::BoxFuture;
 use std::fmt;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Name of the manifest in the folder of its backup.
 pub const MANIFEST: &str = "manifest.json";
@@ -26,8 +30,10 @@ pub const MANIFEST: &str = "manifest.json";
 /// What a store could not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// It is not there, does not answer, or has no space left.
+    /// It is not there, or does not answer.
     Unavailable,
+    /// It has no space left.
+    Full,
     /// It may not be written.
     ReadOnly,
     /// There is no object of this name.
@@ -59,7 +65,7 @@ impl StoreErrorKind {
 impl StoreError {
     /// Whether a later try may go better.
     pub const fn is_temporary(&self) -> bool {
-        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly)
+        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly | StoreErrorKind::Full)
     }
 }
 
@@ -125,6 +131,18 @@ pub struct StoredObject {
     pub size: u64,
 }
 
+/// An object that is read piece by piece.
+pub type Download = Pin<Box<dyn AsyncRead + Send>>;
+
+/// An object that is written piece by piece. It has no name before it is finished, and leaves nothing behind when it is dropped before.
+pub trait Upload: AsyncWrite + Send + Unpin {
+    /// What the store said when a write failed: the error of the write itself may have gone through other hands.
+    fn failure(&self) -> Option<StoreError>;
+
+    /// Gives the object its name, which is the digest of its content. The same content under that name is fine.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StoredObject, StoreError>>;
+}
+
 /// The objects of one namespace in one store.
 ///
 /// # Guarantees
@@ -137,6 +155,12 @@ pub trait Store: Send + Sync {
 
     /// Reads a whole object of at most `limit` bytes.
     fn get<'a>(&'a self, name: &'a ObjectName, limit: u64) -> BoxFuture<'a, Result<Vec<u8>, StoreError>>;
+
+    /// Begins a payload of any size, which gets the name [`ObjectName::payload`] in the end.
+    fn upload<'a>(&'a self, backup_uid: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>, StoreError>>;
+
+    /// Opens an object of any size, with its size. Reading it may fail at any byte.
+    fn download<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(u64, Download), StoreError>>;
 
     /// Every object of the namespace, or only those of one backup, with rests of writes that were cut off.
     fn list<'a>(&'a self, backup_uid: Option<&'a str>) -> BoxFuture<'a, Result<Vec<StoredObject>, StoreError>>;

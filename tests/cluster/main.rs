@@ -16,3 +16,4 @@ mod requests;
 mod schema;
 mod secrets;
 mod sharing;
+mod strategies;

@@ -2,9 +2,11 @@
 
 mod cases;
 mod contract;
+mod database;
 mod feature_flags;
 mod github;
 mod hooks;
 mod netlify;
+mod postgres;
 mod render;
 mod scene;

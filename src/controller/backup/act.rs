@@ -5,7 +5,7 @@
 
 use super::capture::{Captured, capture as read_components, missing};
 use super::load::{manifest_of, read_back};
-use super::{Step, fetch};
+use super::{Step, data, fetch};
 use crate::api::*;
 use crate::controller::backup_store::OpenedStore;
 use crate::controller::run::{Failure, Outcome};
@@ -22,6 +22,8 @@ use std::time::Duration;
 const FORMAT: &str = "age+json";
 /// Longest time for reading every component and writing the payload.
 const PATIENCE: Duration = Duration::from_secs(50);
+/// How often it is looked how far a dump is.
+const DUMP_LOOK: Duration = Duration::from_secs(2);
 
 /// Reads every component and writes the encrypted payload. Status then pins what was written.
 pub(super) async fn capture(
@@ -30,9 +32,22 @@ pub(super) async fn capture(
     target: &DeploymentTarget,
 ) -> Result<Step, Failure> {
     let mut status = backup.status.clone().unwrap_or_default();
-    match in_time(write_payload(context, &backup, target)).await {
-        Err(refusal) => Ok(Step::refused(backup, status, refusal)),
+    let dumped = match backup.spec.tier {
+        Tier::Quick => Ok(data::Standing::Done(data::Dumped::new())),
+        Tier::Full => in_time(data::dumped(context, &backup, target)).await,
+    };
+    let dumped = match dumped {
+        Err(refusal) => return Ok(refused(context, backup, target, refusal).await),
+        Ok(data::Standing::Running(message)) => {
+            let standing = Standing::Working(Reason::Progressing, message);
+            return Ok(Step::new(backup, status, standing, Outcome::After(DUMP_LOOK)));
+        }
+        Ok(data::Standing::Done(dumped)) => dumped,
+    };
+    match in_time(write_payload(context, &backup, target, &dumped)).await {
+        Err(refusal) => Ok(refused(context, backup, target, refusal).await),
         Ok((captured, payload)) => {
+            context.dumps.stop(&backup.uid().unwrap_or_default());
             if !captured.missing.is_empty() {
                 let note = format!("required variables are missing: {}", captured.missing.join(", "));
                 context.tell(&backup, true, Reason::VariablesMissing, &note).await;
@@ -44,6 +59,33 @@ pub(super) async fn capture(
             Ok(Step::go_on(backup, status, "the payload is written"))
         }
     }
+}
+
+/// A capture that ends here leaves nothing in the store: its dumps may be large, and no manifest will ever name them.
+async fn refused(context: &Context, backup: DeploymentBackup, target: &DeploymentTarget, refusal: Refusal) -> Step {
+    let status = backup.status.clone().unwrap_or_default();
+    let step = Step::refused(backup, status, refusal);
+    let full = step.backup.spec.tier == Tier::Full;
+    if full && matches!(step.standing, Some(Standing::Failed(..))) {
+        let uid = step.backup.uid().unwrap_or_default();
+        context.dumps.stop(&uid);
+        let reference = target.spec.backup.as_ref().and_then(|policy| policy.store_ref.as_ref());
+        let store = reference.map(|reference| reference.name.as_str());
+        let namespace = step.backup.namespace().unwrap_or_default();
+        let removed = in_time(async {
+            let opened = context.open_store(&namespace, store).await?;
+            opened.may_write()?;
+            data::remove_all(&opened, &uid).await
+        });
+        if let Err(refusal) = removed.await {
+            tracing::warn!(
+                backup = step.backup.name_any(),
+                error = refusal.message,
+                "rests of a dump stay until the backup is deleted"
+            );
+        }
+    }
+    step
 }
 
 /// Shorter than a reconcile may take, so that what is slow is counted like any other error that may pass.
@@ -67,6 +109,7 @@ async fn write_payload(
     context: &Context,
     backup: &DeploymentBackup,
     target: &DeploymentTarget,
+    dumped: &data::Dumped,
 ) -> Result<(Captured, PayloadStatus), Refusal> {
     let namespace = backup.namespace().unwrap_or_default();
     let reference = target.spec.backup.as_ref().and_then(|policy| policy.store_ref.as_ref());
@@ -75,12 +118,15 @@ async fn write_payload(
     opened.may_write()?;
     let keys = opened.keys(context).await?;
     let key = digest_key(context)?;
-    let captured = read_components(context, &namespace, &chosen(backup, target), key).await?;
+    let captured = read_components(context, &namespace, &chosen(backup, target), (key, dumped)).await?;
     let unwritable = |error: String| Refusal::permanent(Reason::CaptureIncomplete, format!("the payload: {error}"));
     let json = captured.contents.to_json().map_err(|error| unwritable(error.to_string()))?;
     let sealed = encrypt(&json, keys.recipients()).map_err(|error| unwritable(error.to_string()))?;
     drop(json);
-    let payload = describe(backup, &opened, &sealed, key)?;
+    // The manifest names the dumps as well, and it knows them from what was captured.
+    let mut named = backup.clone();
+    named.status.get_or_insert_default().components.clone_from(&captured.components);
+    let payload = describe(&named, &opened, &sealed, key)?;
     let refused = |error| opened.refused(&error);
     let uid = backup.uid().unwrap_or_default();
     let name = ObjectName::payload(&namespace, &uid, &payload.sha256).map_err(refused)?;
@@ -167,15 +213,16 @@ async fn write_and_verify(context: &Context, backup: &DeploymentBackup) -> Resul
         return Ok(None);
     }
     let contents = read_back(context, backup, &opened, keys.identity()).await?;
-    remove_rests(&opened, &uid, payload).await.map_err(refused)?;
+    remove_rests(&opened, &uid, &status).await.map_err(refused)?;
     Ok(contents)
 }
 
 /// What status does not name is the rest of a try that was cut off: status was read from the API server itself, and its payload, once
 /// there, stays the same.
-async fn remove_rests(opened: &OpenedStore, uid: &str, payload: &PayloadStatus) -> Result<(), StoreError> {
+async fn remove_rests(opened: &OpenedStore, uid: &str, status: &DeploymentBackupStatus) -> Result<(), StoreError> {
+    let named = super::locations(status);
     for object in opened.store.list(Some(uid)).await? {
-        if object.name.file() != MANIFEST && object.name.to_string() != payload.location {
+        if object.name.file() != MANIFEST && !named.contains(&object.name.to_string().as_str()) {
             opened.store.delete(&object.name).await?;
         }
     }

@@ -1,5 +1,6 @@
 //! Reads every component of a backup, whole or not at all.
 
+use super::data::Dumped;
 use crate::api::*;
 use crate::controller::{Context, Refusal};
 use crate::decide::conditions::clip;
@@ -29,14 +30,15 @@ pub(super) async fn capture(
     context: &Context,
     namespace: &str,
     chosen: &[&Component],
-    key: &DigestKey,
+    (key, dumped): (&DigestKey, &Dumped),
 ) -> Result<Captured, Refusal> {
     let read = join_all(chosen.iter().map(|component| read(context, namespace, component))).await;
     let mut contents = BTreeMap::new();
     let (mut components, mut missing, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
     for (component, read) in chosen.iter().zip(read) {
         match read {
-            Ok((held, has_environment)) => {
+            Ok((mut held, has_environment)) => {
+                add_data(&mut held, dumped.get(&component.name));
                 missing.extend(missing_of(component, &held));
                 components.push(in_status(&component.name, &held, has_environment, key));
                 contents.insert(component.name.clone(), held);
@@ -87,6 +89,14 @@ async fn read(context: &Context, namespace: &str, component: &Component) -> Resu
         opaque,
     };
     Ok((held, capabilities.environment))
+}
+
+/// The version of the schema is that of the dump, where there is one: the same snapshot.
+fn add_data(held: &mut ComponentContents, data: Option<&CapturedData>) {
+    if let Some(data) = data {
+        held.schema_version.clone_from(&data.schema_version);
+        held.data = Some(data.clone());
+    }
 }
 
 /// What the target's policy leaves out is neither in the payload nor in the digest.

@@ -4,6 +4,7 @@
 
 mod act;
 mod capture;
+mod data;
 mod fetch;
 mod keep;
 mod load;
@@ -12,6 +13,7 @@ mod record;
 mod remove;
 
 pub use crate::store::{BackupContents, ComponentContents};
+pub use data::{Dumps, StoredData, open_data};
 pub use load::load;
 
 use super::run::{Failure, Outcome, run_kind};
@@ -136,6 +138,15 @@ fn begin(backup: DeploymentBackup, mut status: DeploymentBackupStatus, target: P
     Step::go_on(backup, status, "reading every component")
 }
 
+/// Objects that a status names: the payload and every dump.
+fn locations(status: &DeploymentBackupStatus) -> Vec<&str> {
+    let dumps = status.components.iter().filter_map(|captured| captured.data.as_ref());
+    let payload = status.payload.iter().map(|payload| payload.location.as_str());
+    payload.chain(dumps.map(|data| data.location.as_str())).collect()
+}
+
+#[cfg(test)]
+mod full_tests;
 #[cfg(test)]
 mod resume_tests;
 #[cfg(test)]

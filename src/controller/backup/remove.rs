@@ -20,6 +20,7 @@ pub(super) async fn remove(context: &Context, backup: DeploymentBackup) -> Resul
         return say_in_use(context, backup, live, users).await;
     }
     let everything = removal == Removal::Everything;
+    context.dumps.stop(&backup.metadata.uid.clone().unwrap_or_default());
     match clear(context, &backup, everything).await? {
         Ok(()) => {}
         // What stays is encrypted and belongs to nobody: not worth waiting for.
@@ -74,7 +75,8 @@ async fn clear_store(
     let has_manifest = objects.iter().any(|object| object.name.file() == MANIFEST);
     if !everything && has_manifest {
         // Without a status that names it, nobody can tell which payload the manifest vouches for: all stay.
-        let named = |name: &str| status.payload.as_ref().is_none_or(|payload| payload.location == name);
+        let locations = super::locations(status);
+        let named = |name: &str| status.payload.is_none() || locations.contains(&name);
         objects.retain(|object| object.name.file() != MANIFEST && !named(&object.name.to_string()));
     }
     objects.sort_by_key(|object| object.name.file() != MANIFEST);

@@ -7,8 +7,8 @@ use crate::controller::{Context, Leadership};
 use crate::decide::backup::ended;
 use crate::decide::facts::{Capabilities, Deploy, Observation, Progress};
 use crate::platform::{
-    self, ChangeContext, CommittedIntent, Connector, Environment, Error, ErrorKind, Platform, SendError, SendOutcome,
-    Value,
+    self, ChangeContext, CommittedIntent, Connector, DumpFacts, Environment, Error, ErrorKind, Platform, SendError,
+    SendOutcome, Value,
 };
 use axum::Router;
 use axum::body::Bytes;
@@ -22,10 +22,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// What a write meets.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Cut {
+pub(super) enum Cut {
     /// It does not arrive.
     Before,
     /// It arrives, its answer does not.
@@ -33,8 +34,8 @@ enum Cut {
 }
 
 #[derive(Default)]
-struct Api {
-    objects: BTreeMap<String, Json>,
+pub(super) struct Api {
+    pub objects: BTreeMap<String, Json>,
     version: u64,
     writes: u64,
     cut: Option<(u64, Cut)>,
@@ -107,7 +108,9 @@ async fn serve(api: Arc<Mutex<Api>>) -> Uri {
 
 /// A backend with variables, and a branch with refs.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
+    /// What the backend dumps. None: it has no data.
+    pub dump: Mutex<Option<Result<Vec<u8>, ErrorKind>>>,
     refs: Mutex<BTreeMap<String, String>>,
     calls: Mutex<u64>,
     /// The next calls take effect, and their answers are lost.
@@ -117,7 +120,7 @@ struct World {
 }
 
 #[derive(Clone)]
-struct InMemory(Arc<World>);
+pub(super) struct InMemory(pub Arc<World>);
 
 struct Opened(Arc<World>, PlatformName);
 
@@ -146,8 +149,17 @@ impl Platform for Opened {
             redeploy: false,
             freeze: false,
             move_branch: branch,
+            data: !branch && self.0.dump.lock().unwrap().is_some(),
             ..Capabilities::default()
         }
+    }
+    fn dump<'a>(&'a self, sink: &'a mut (dyn AsyncWrite + Send + Unpin)) -> BoxFuture<'a, platform::Result<DumpFacts>> {
+        async {
+            let bytes = self.0.dump.lock().unwrap().clone().expect("data").map_err(|kind| self.error(kind))?;
+            sink.write_all(&bytes).await.map_err(|_| self.error(ErrorKind::Unavailable))?;
+            Ok(DumpFacts { format: "test".into(), schema_version: Some("7".into()), ..DumpFacts::default() })
+        }
+        .boxed()
     }
     fn observe(&self) -> BoxFuture<'_, platform::Result<Observation>> {
         let current = Deploy { id: "d".into(), commit: Some("c0ffee".into()), can_return: true, ..Deploy::default() };
@@ -189,7 +201,7 @@ impl Platform for Opened {
     }
 }
 
-const BASE: &str = "/apis/savepoint.dev/v1alpha1/namespaces/shop";
+pub(super) const BASE: &str = "/apis/savepoint.dev/v1alpha1/namespaces/shop";
 
 fn objects() -> BTreeMap<String, Json> {
     let metadata = |name: &str| {
@@ -215,10 +227,10 @@ fn objects() -> BTreeMap<String, Json> {
     .into()
 }
 
-struct Run {
-    api: Arc<Mutex<Api>>,
-    world: Arc<World>,
-    root: TempDir,
+pub(super) struct Run {
+    pub api: Arc<Mutex<Api>>,
+    pub world: Arc<World>,
+    pub root: TempDir,
     client: kube::Client,
     leader: Arc<Leadership>,
     config: Config,
@@ -226,7 +238,7 @@ struct Run {
 }
 
 impl Run {
-    async fn new(cut: Option<(u64, Cut)>) -> Self {
+    pub async fn new(cut: Option<(u64, Cut)>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let api = Arc::new(Mutex::new(Api { objects: objects(), cut, ..Api::default() }));
         let mut connection = kube::Config::new(serve(api.clone()).await);
@@ -243,18 +255,22 @@ impl Run {
         Self { api, world: Arc::default(), root, client, leader, config, identity }
     }
 
-    fn backup(&self) -> DeploymentBackup {
+    pub fn backup(&self) -> DeploymentBackup {
         let objects = &self.api.lock().unwrap().objects;
         serde_json::from_value(objects[&format!("{BASE}/deploymentbackups/backup")].clone()).unwrap()
+    }
+
+    /// A process of its own.
+    pub fn context(&self) -> Arc<Context> {
+        let connector = Arc::new(InMemory(self.world.clone()));
+        let (client, identity) = (self.client.clone(), Some(self.identity.clone()));
+        Arc::new(Context::new(client, self.config.clone(), connector, self.leader.clone(), identity))
     }
 
     /// Every reconcile is that of a fresh process: whatever the one before kept in memory is lost.
     async fn until_ended(&self) -> DeploymentBackup {
         for _ in 0..60 {
-            let connector = Arc::new(InMemory(self.world.clone()));
-            let (client, identity) = (self.client.clone(), Some(self.identity.clone()));
-            let context = Context::new(client, self.config.clone(), connector, self.leader.clone(), identity);
-            let _ = reconcile(Arc::new(self.backup()), Arc::new(context)).await;
+            let _ = reconcile(Arc::new(self.backup()), self.context()).await;
             let backup = self.backup();
             if backup.status.as_ref().is_some_and(|status| ended(status).is_some()) {
                 return backup;
@@ -263,7 +279,7 @@ impl Run {
         panic!("the backup did not end: {:?}", self.backup().status);
     }
 
-    fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         let folder = self.root.path().join("shop/backup-uid");
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

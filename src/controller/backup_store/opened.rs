@@ -44,7 +44,7 @@ impl OpenedStore {
     /// What an error of the store means.
     pub fn refused(&self, error: &StoreError) -> Refusal {
         let reason = match error.kind {
-            StoreErrorKind::Unavailable => Reason::StoreUnavailable,
+            StoreErrorKind::Unavailable | StoreErrorKind::Full => Reason::StoreUnavailable,
             StoreErrorKind::ReadOnly => Reason::StoreReadOnly,
             StoreErrorKind::Missing => Reason::PayloadMissing,
             StoreErrorKind::Taken | StoreErrorKind::TooLarge => Reason::BackupAltered,

@@ -1,7 +1,7 @@
 //! Locks: one holder per platform resource, cluster-wide. A lock is a Lease in the operator's namespace, made, never renewed, and
 //! released when its holder has ended or is gone: never by time.
 //!
-//! RBAC: `leases` in the operator's namespace: get, create, delete. `rollbackrequests` get, list.
+//! RBAC: `leases` in the operator's namespace: get, create, update, delete. `rollbackrequests` get, list.
 
 use crate::api::RollbackRequest;
 use crate::controller::Context;
@@ -15,6 +15,8 @@ use kube::{Api, ResourceExt};
 const HOLDER_NAMESPACE: &str = "savepoint.dev/holder-namespace";
 const HOLDER_NAME: &str = "savepoint.dev/holder-name";
 const RESOURCE: &str = "savepoint.dev/resource";
+/// Epoch of the leader that took the lock, or took it over: a deposed leader that goes on late leaves the lock of a newer one alone.
+const EPOCH: &str = "savepoint.dev/epoch";
 
 fn lease_name(resource: &str) -> String {
     format!("lock-{}", &sha256_hex(resource.as_bytes())[..40])
@@ -129,6 +131,7 @@ async fn create(context: &Context, request: &RollbackRequest, resource: &str) ->
         (HOLDER_NAMESPACE, request.namespace().unwrap_or_default()),
         (HOLDER_NAME, request.name_any()),
         (RESOURCE, resource.to_owned()),
+        (EPOCH, context.leader.epoch().to_string()),
     ];
     let lease = Lease {
         metadata: ObjectMeta {
@@ -142,20 +145,45 @@ async fn create(context: &Context, request: &RollbackRequest, resource: &str) ->
     let api = leases(context);
     match api.create(&PostParams::default(), &lease).await {
         Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            let found = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))?;
-            Ok(found.and_then(|lease| lease.spec?.holder_identity) == request.uid())
-        }
+        Err(kube::Error::Api(status)) if status.code == 409 => take_over(context, request, resource).await,
         Err(error) => Err(Failure::kube("take a lock")(error)),
     }
 }
 
+/// A lock that is there already: ours from before a restart becomes one of this epoch; anybody else's stays.
+async fn take_over(context: &Context, request: &RollbackRequest, resource: &str) -> Result<bool, Failure> {
+    let api = leases(context);
+    let found = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))?;
+    let Some(mut lease) = found.filter(|lease| is_of(lease, request)) else { return Ok(false) };
+    let own = context.leader.epoch();
+    match epoch_of(&lease) {
+        theirs if theirs > own => {
+            Err(Failure::Unavailable("a newer leader holds the lock: this one was deposed".into()))
+        }
+        theirs if theirs == own => Ok(true),
+        _ => {
+            lease.annotations_mut().insert(EPOCH.into(), own.to_string());
+            let written = api.replace(&lease.name_any(), &PostParams::default(), &lease).await;
+            written.map(|_| true).map_err(Failure::kube("take a lock over"))
+        }
+    }
+}
+
+fn is_of(lease: &Lease, request: &RollbackRequest) -> bool {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == request.metadata.uid.as_ref()
+}
+
+fn epoch_of(lease: &Lease) -> i64 {
+    lease.annotations().get(EPOCH).and_then(|text| text.parse().ok()).unwrap_or(-1)
+}
+
+/// Gives a lock back that this request holds, unless a newer leader has taken it over since: then it is in use.
 async fn give_back(context: &Context, request: &RollbackRequest, resource: &str) -> Result<(), Failure> {
     let api = leases(context);
     let Some(lease) = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))? else {
         return Ok(());
     };
-    match lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()) == request.uid() {
+    match is_of(&lease, request) && epoch_of(&lease) <= context.leader.epoch() {
         true => remove(&api, &lease).await,
         false => Ok(()),
     }

@@ -73,7 +73,12 @@ pub fn summary(components: &[CapturedComponent], observe_only: bool, opened: boo
     let environments = || components.iter().filter_map(|component| component.environment.as_ref());
     let variables: i64 = environments().map(|environment| environment.count).sum();
     let unreadable: usize = environments().map(|environment| environment.unreadable.len()).sum();
-    let mut text = format!("{} components, {variables} variables, read back from the store", components.len());
+    let dumps: Vec<i64> = components.iter().filter_map(|component| Some(component.data.as_ref()?.size_bytes)).collect();
+    let mut text = format!("{} components, {variables} variables", components.len());
+    if !dumps.is_empty() {
+        text += &format!(", {} dumps of {} MiB", dumps.len(), (dumps.iter().sum::<i64>() + (1 << 20) - 1) >> 20);
+    }
+    text += ", read back from the store";
     if unreadable > 0 {
         text += &format!("; {unreadable} values are not in it because their platform never gives them back");
     }
@@ -102,13 +107,13 @@ pub enum Held {
 
 /// Whether the deploy that was captured can still be put back.
 pub fn holds(captured: &CapturedComponent, seen: &Observation) -> Held {
-    let Some(deploy) = &captured.deploy else { return Held::Yes };
     let name = &captured.name;
     if seen.resource != captured.resource {
         let text =
             format!("component {name}: the spec now reaches {}, captured was {}", seen.resource, captured.resource);
         return Held::Gone(Reason::ResourceGone, text);
     }
+    let Some(deploy) = &captured.deploy else { return Held::Yes };
     let current = seen.current.as_ref().is_some_and(|current| current.id == deploy.id);
     if current || seen.deploys.iter().any(|known| known.id == deploy.id && known.can_return) {
         return Held::Yes;

@@ -507,3 +507,16 @@ fn a_confirmation_counts_for_its_own_plan_only() {
     asked.spec.confirmation.as_mut().unwrap().plan_digest = plan().digest;
     assert_eq!(consent(&asked, &plan(), Confirm::Always, 0), Consent::Given("jane".into()));
 }
+
+#[test]
+fn a_reading_that_lags_behind_fails_no_run() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = confirmed();
+    status.safety_backup_verified = true;
+    status.steps = vec![verified("01"), verified("02")];
+    let broken = Facts { verified: Some(Verified::Broken("step 02 is undone again".into())), ..Facts::default() };
+    let status = written(decided(&request(status), &held, &broken, 1_010)).1;
+    assert_eq!((status.outcome, status.verifying_since.as_ref().map(|time| time.0)), (None, Some(at(1_010))));
+    let ended = written(decided(&request(status), &held, &broken, 1_021)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
+}

@@ -17,6 +17,10 @@ pub(super) fn verify(view: &View<'_>, mut status: RollbackRequestStatus, plan: &
     let stable_for: Duration = policy.stable_for.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default();
     let limit = policy.timeout.as_ref().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_VERIFICATION);
     let not_yet = match verified {
+        // Everything was written before the verification began: a reading that lags behind that is no news.
+        Verified::Broken(why) if elapsed(since, view.now) <= view.limits.settle_slack => {
+            (Reason::Verifying, format!("{why}; the platform may show it later"))
+        }
         Verified::Broken(why) => return broken(view, status, plan, &policy, &format!("verification failed: {why}")),
         Verified::NotYet(reason, why) => (*reason, why.clone()),
         Verified::Holds(healthy_since) => {

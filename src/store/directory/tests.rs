@@ -149,7 +149,7 @@ fn errors_of_the_file_system_are_told_apart() {
     let kind = |kind: ErrorKind| said("write", &io::Error::from(kind)).kind;
     assert_eq!(kind(ErrorKind::ReadOnlyFilesystem), StoreErrorKind::ReadOnly);
     assert_eq!(kind(ErrorKind::PermissionDenied), StoreErrorKind::ReadOnly);
-    assert_eq!(kind(ErrorKind::StorageFull), StoreErrorKind::Unavailable);
+    assert_eq!(kind(ErrorKind::StorageFull), StoreErrorKind::Full);
     assert_eq!(kind(ErrorKind::TimedOut), StoreErrorKind::Unavailable);
 }
 
@@ -168,4 +168,43 @@ async fn a_probe_leaves_nothing() {
     store.probe("uid-of-store").await.unwrap();
     assert_eq!(store.list(None).await.unwrap(), []);
     assert!(fs::read_dir(root.path().join("sub/team-a")).unwrap().next().is_none());
+}
+
+async fn uploaded(store: &DirectoryStore, content: &[u8]) -> Result<StoredObject, StoreError> {
+    use tokio::io::AsyncWriteExt;
+    let mut upload = store.upload("uid-1").await.unwrap();
+    upload.write_all(content).await.unwrap();
+    upload.finish().await
+}
+
+#[tokio::test]
+async fn a_stream_gets_the_name_of_its_content_and_is_read_back() {
+    use tokio::io::AsyncReadExt;
+    let root = TempDir::new().unwrap();
+    let store = store(&root);
+    let content = vec![7; 3_000_000];
+    let stored = uploaded(&store, &content).await.unwrap();
+    assert_eq!(stored.name.file(), format!("{}.age", crate::keyed_digest::sha256_hex(&content)));
+    assert_eq!(uploaded(&store, &content).await.unwrap(), stored, "the same content is fine");
+    assert_eq!(store.list(None).await.unwrap(), [stored.clone()], "something of the writing stayed");
+    let (size, mut stream) = store.download(&stored.name).await.unwrap();
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert!(size == 3_000_000 && read == content);
+    // What lies under that name stays, and is not taken for it.
+    fs::write(root.path().join("sub/team-a/uid-1").join(stored.name.file()), b"other").unwrap();
+    assert_eq!(kind(uploaded(&store, &content).await), StoreErrorKind::Taken);
+    assert_eq!(kind(store.download(&name("y.age")).await.map(drop)), StoreErrorKind::Missing);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_finished_leaves_nothing() {
+    use tokio::io::AsyncWriteExt;
+    let root = TempDir::new().unwrap();
+    let store = store(&root);
+    let mut upload = store.upload("uid-1").await.unwrap();
+    upload.write_all(b"cut o").await.unwrap();
+    assert!(store.list(None).await.unwrap()[0].name.file().starts_with(PARTIAL));
+    drop(upload);
+    assert_eq!(store.list(None).await.unwrap(), []);
 }

@@ -1,0 +1,465 @@
+//! What is special to PostgreSQL, against a real server: one transaction or nothing, and a mark that tells which.
+
+use crate::database::{Database, Dump, PASSWORD, dump, gateway, open, restore, restore_of, send, value};
+use crate::scene::inspect;
+use savepoint::api::{CapturedData, Change, EffectClass};
+use savepoint::decide::data::restorable;
+use savepoint::decide::facts::Progress;
+use savepoint::platform::{ErrorKind, Platform, PostgresOptions, SendError};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// A shop with something of everything that a dump can lose.
+const SHOP: &str = "
+CREATE EXTENSION pgcrypto;
+CREATE TYPE state AS ENUM ('new', 'paid');
+CREATE DOMAIN amount AS numeric CHECK (VALUE >= 0);
+CREATE SCHEMA \"odd name\";
+CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, code uuid DEFAULT gen_random_uuid());
+CREATE TABLE orders (id serial PRIMARY KEY, customer bigint REFERENCES customers, total amount, state state DEFAULT 'new');
+CREATE TABLE \"odd name\".\"T'able\" (\"co\"\"l\" text);
+CREATE TABLE days (day date, hits int) PARTITION BY RANGE (day);
+CREATE TABLE days_2026 PARTITION OF days FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+CREATE FUNCTION paid(bigint) RETURNS bigint LANGUAGE sql STABLE AS $$ SELECT count(*) FROM public.orders WHERE customer = $1 AND state = 'paid' $$;
+CREATE VIEW totals AS SELECT customer, sum(total) AS total FROM orders GROUP BY customer;
+CREATE MATERIALIZED VIEW names AS SELECT name FROM customers;
+CREATE INDEX ON orders (customer) WHERE state = 'paid';
+ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON orders USING (customer = 1);
+CREATE TABLE schema_migrations (version text PRIMARY KEY);
+INSERT INTO schema_migrations VALUES ('20261119000000'), ('20261120000000');
+INSERT INTO customers (name) SELECT 'customer ' || n || E' \\\\. \\' ; COMMIT; --' FROM generate_series(1, 3000) n;
+INSERT INTO orders (customer, total) SELECT 1 + n % 3000, n FROM generate_series(1, 9000) n;
+INSERT INTO \"odd name\".\"T'able\" VALUES (E'tab\\there'), (NULL);
+INSERT INTO days VALUES ('2026-11-20', 7);
+SELECT lo_from_bytea(0, 'large');
+REFRESH MATERIALIZED VIEW names;
+";
+
+/// A deploy that changed the data and the schema, and refers to what is in the dump.
+const BROKEN_DEPLOY: &str = "
+CREATE TABLE refunds (id serial PRIMARY KEY, purchase int REFERENCES orders);
+CREATE VIEW refunded AS SELECT * FROM totals;
+CREATE SCHEMA newer; CREATE TABLE newer.things (id int);
+INSERT INTO schema_migrations VALUES ('20261121000000');
+ALTER TABLE orders DROP COLUMN total CASCADE;
+DELETE FROM orders WHERE id > 10;
+DROP TABLE \"odd name\".\"T'able\";
+CREATE TYPE newer_state AS ENUM ('x');
+";
+
+async fn shop() -> Database {
+    let database = Database::new().await;
+    database.run(SHOP).await;
+    database
+        .run(&format!("GRANT SELECT ON customers TO {}_app; GRANT SELECT, UPDATE ON orders TO {0}_app", database.owner))
+        .await;
+    database
+}
+
+fn queries() -> serde_json::Value {
+    json!({ "integrity": [
+        { "name": "orders", "query": "SELECT count(*) FROM orders;" },
+        { "name": "paid", "query": "SELECT bool_and(total >= 0) FROM orders -- 'quoted' \\! $x$" },
+    ] })
+}
+
+fn failed(progress: &Progress) -> &str {
+    match progress {
+        Progress::Failed { message, .. } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_says_is_observed() {
+    let database = shop().await;
+    let seen = database.platform_of(queries(), None).observe().await.unwrap();
+    assert!(seen.resource.ends_with(&format!("/{}", database.name.replace(' ', "%20"))), "{}", seen.resource);
+    assert!(
+        seen.resource.split_once('/').unwrap().0.parse::<u64>().is_ok(),
+        "{}: not the server's own id",
+        seen.resource
+    );
+    let facts = seen.database.unwrap();
+    assert_eq!(facts.schema_version.as_deref(), Some("20261120000000"));
+    assert_eq!(facts.integrity, [("orders".to_owned(), "9000".to_owned()), ("paid".into(), "true".into())].into());
+    assert!(
+        facts.size_bytes > 1_000_000 && facts.roles.contains(&database.owner) && facts.extensions.contains("pgcrypto")
+    );
+    assert!(facts.server_version.split('.').next().unwrap().parse::<u32>().unwrap() >= 13, "{}", facts.server_version);
+    let asked = json!({ "migrations": { "query": "SELECT 'v' || count(*) FROM schema_migrations" } });
+    let facts = database.platform_of(asked, None).observe().await.unwrap().database.unwrap();
+    assert_eq!(facts.schema_version.as_deref(), Some("v2"));
+    assert!(!database.platform().capabilities().environment && database.platform().capabilities().data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_gives_one_value_and_changes_nothing() {
+    let database = shop().await;
+    for (query, why) in [
+        ("SELECT 1, 2", "gives 2 columns"),
+        ("SELECT id FROM orders", "more than one row"),
+        ("SELECT 1 WHERE false", "no row"),
+        ("SELECT 1; COMMIT; DELETE FROM orders", "multiple commands"),
+        ("COMMIT; DELETE FROM orders", "multiple commands"),
+        ("DELETE FROM orders RETURNING 1", "syntax error"),
+        ("SELECT nextval('orders_id_seq')", "read-only"),
+        ("SELECT 1) AS x(y); COMMIT; DELETE FROM orders; SELECT (1", "syntax error"),
+        ("SELECT repeat('x', 300)", "longer than 256"),
+    ] {
+        let spec = json!({ "integrity": [{ "name": "bad", "query": query }] });
+        let error = database.platform_of(spec, None).observe().await.unwrap_err();
+        assert!(error.message.contains("bad") && error.message.contains(why), "{query}: {error}");
+    }
+    assert_eq!(database.value("SELECT count(*) FROM orders").await, "9000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_brings_back_everything_and_takes_away_what_came_later() {
+    let database = shop().await;
+    let platform = database.platform_of(queries(), None);
+    let before = database.contents();
+    let (source, data) = dump(&*platform).await;
+    assert_eq!(data.schema_version.as_deref(), Some("20261120000000"));
+    assert_eq!(data.integrity["orders"], "9000");
+    assert!(
+        data.roles.contains(&database.owner) && data.roles.contains(&format!("{}_app", database.owner)),
+        "{:?}",
+        data.roles
+    );
+    assert!(data.extensions.iter().any(|entry| entry.starts_with("pgcrypto ")), "{:?}", data.extensions);
+    assert_eq!(restorable(&data, &platform.observe().await.unwrap().database.unwrap()), Ok(()));
+    database.run(BROKEN_DEPLOY).await;
+    assert_ne!(database.contents(), before);
+    let change = restore_of(&data);
+    assert_eq!(inspect(&*platform, &change, None).await, Progress::NotStarted);
+    let Progress::Done { output, evidence } = restore(&*platform, "uid/restore/1", &data, &source).await else {
+        panic!("{:?}", inspect(&*platform, &change, Some("uid/restore/1")).await)
+    };
+    assert_eq!(output.as_deref(), Some("uid/restore/1"));
+    assert!(evidence.contains("6 tables") && evidence.contains("orders, paid"), "{evidence}");
+    assert_eq!(database.contents(), before);
+    // Whoever comes next knows it from the server, and nobody sends it again.
+    let next = database.platform_of(queries(), None);
+    assert!(matches!(inspect(&*next, &change, Some("uid/restore/1")).await, Progress::Done { .. }));
+    assert_eq!(inspect(&*next, &change, Some("uid/restore/2")).await, Progress::NotStarted);
+    let again = send(&*next, "uid/restore/1", EffectClass::Destructive, &change, Some(&source)).await;
+    assert!(
+        matches!(&again, Err(SendError::NotApplied(error)) if error.message.contains("never sent twice")),
+        "{again:?}"
+    );
+    let other = CapturedData { sha256: "other".into(), ..data };
+    assert!(matches!(inspect(&*next, &restore_of(&other), Some("uid/restore/1")).await, Progress::Unclear { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_goes_to_the_other_database_where_one_is_named() {
+    let database = shop().await;
+    let other = database.beside().await;
+    let platform = database.platform_of(queries(), Some(&other));
+    let (source, data) = dump(&*platform).await;
+    database.run("DELETE FROM orders").await;
+    let emptied = database.contents();
+    let done = restore(&*platform, "uid/restore/1", &data, &source).await;
+    assert!(matches!(done, Progress::Done { .. }), "{done:?}");
+    assert_eq!(other.value("SELECT count(*) FROM orders").await, "9000");
+    assert_eq!(
+        other.value("SELECT paid(1) || crypt('x', 'ab')").await,
+        value(&database.client().await, "SELECT 0 || crypt('x', 'ab')").await
+    );
+    assert_eq!(database.contents(), emptied, "the database that was dumped changed");
+    // The id is that of the database that is backed up, wherever restores go.
+    assert_eq!(platform.observe().await.unwrap().resource, database.platform().observe().await.unwrap().resource);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_is_cut_or_altered_changes_nothing() {
+    let database = shop().await;
+    let platform = database.platform_of(queries(), None);
+    let (source, data) = dump(&*platform).await;
+    database.run(BROKEN_DEPLOY).await;
+    let before = database.contents();
+    let length = source.bytes.len();
+    let mut attempt = 0;
+    for (at, with_error) in
+        [(0, true), (1000, false), (length / 2, true), (length / 2, false), (length - 1, true), (length, true)]
+    {
+        attempt += 1;
+        let cut = Dump { cut: Some((at, with_error)), ..source.clone() };
+        let progress = restore(&*platform, &format!("uid/cut/{attempt}"), &data, &cut).await;
+        assert!(failed(&progress).contains("nothing of the restore took effect"), "{at} {with_error}: {progress:?}");
+        assert_eq!(database.contents(), before, "cut at {at}, with an error: {with_error}");
+    }
+    let altered = Dump { refused: Some("the dump was altered".into()), ..source };
+    let progress = restore(&*platform, "uid/altered/1", &data, &altered).await;
+    assert!(failed(&progress).contains("the dump was altered"), "{progress:?}");
+    assert_eq!(database.contents(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_is_not_what_was_captured_is_not_committed() {
+    let database = shop().await;
+    let platform = database.platform_of(queries(), None);
+    let (source, mut data) = dump(&*platform).await;
+    database.run(BROKEN_DEPLOY).await;
+    let before = database.contents();
+    data.integrity.insert("orders".into(), "9001".into());
+    let progress = restore(&*platform, "uid/restore/1", &data, &source).await;
+    assert!(failed(&progress).contains("integrity query orders gives another value"), "{progress:?}");
+    assert_eq!(database.contents(), before);
+    // A role that may not do it all does nothing.
+    let foreign =
+        format!("CREATE TABLE foreign_owned (id int); ALTER TABLE foreign_owned OWNER TO {}_app", database.owner);
+    database.admin().await.batch_execute(&foreign).await.unwrap();
+    let before = database.contents();
+    data.integrity.clear();
+    let progress = restore(&*platform, "uid/restore/2", &data, &source).await;
+    assert!(
+        failed(&progress).contains("permission denied") || failed(&progress).contains("must be owner"),
+        "{progress:?}"
+    );
+    assert_eq!(database.contents(), before);
+}
+
+async fn sessions(database: &Database) -> String {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'savepoint-restore-%'";
+    value(&database.admin().await, count).await
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let ends = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < ends, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Everything has been dropped, and the session waits for more of the dump.
+const HAS_DROPPED: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+    AND application_name LIKE 'savepoint-restore-%' AND (state = 'idle in transaction' OR query LIKE 'COPY %')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_ended_leaves_the_old_data_whole() {
+    let database = shop().await;
+    let platform = database.platform_of(queries(), None);
+    let (source, data) = dump(&*platform).await;
+    database.run(BROKEN_DEPLOY).await;
+    let before = database.contents();
+    let half = Dump { stalls: Some(source.bytes.len() / 2), ..source };
+    let change = restore_of(&data);
+    send(&*platform, "uid/restore/1", EffectClass::Destructive, &change, Some(&half)).await.unwrap();
+    until("a session in the middle", async || value(&database.admin().await, HAS_DROPPED).await == "1").await;
+    // Another process sees it as well.
+    let other = database.platform_of(queries(), None);
+    for (platform, output) in [(&platform, Some("uid/restore/1")), (&other, Some("uid/restore/1")), (&other, None)] {
+        assert!(matches!(inspect(&**platform, &change, output).await, Progress::InProgress { .. }));
+    }
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'savepoint-restore-%' AND datname = current_database()";
+    database.admin().await.batch_execute(end).await.unwrap();
+    assert_eq!(inspect(&*other, &change, Some("uid/restore/1")).await, Progress::NotStarted);
+    assert_eq!(database.contents(), before);
+}
+
+/// Not a test by itself: a process that begins a restore, and is killed in the middle of it by the test below.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by another test, in a process of its own"]
+async fn restores_until_it_is_killed() {
+    let Ok(url) = std::env::var("SAVEPOINT_TEST_DATABASE") else { return };
+    let platform = open(&gateway(PostgresOptions::default()), &url, None, json!({})).unwrap();
+    let (source, data) = dump(&*platform).await;
+    let half = Dump { stalls: Some(source.bytes.len() / 2), ..source };
+    send(&*platform, "uid/killed/1", EffectClass::Destructive, &restore_of(&data), Some(&half)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_is_killed_leaves_the_old_data_whole() {
+    let database = shop().await;
+    let before = database.contents();
+    let temporary = tempfile::TempDir::new().unwrap(); // a process that is killed cannot clean up
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "postgres::restores_until_it_is_killed", "--ignored"])
+        .env("SAVEPOINT_TEST_DATABASE", database.url());
+    child.env("TMPDIR", temporary.path());
+    let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    until("a session in the middle", async || value(&database.admin().await, HAS_DROPPED).await == "1").await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // psql comes to the end of its input, and takes nothing for the whole.
+    until("no session", async || sessions(&database).await == "0").await;
+    assert_eq!(database.contents(), before);
+    let (_, data) = dump(&*database.platform()).await;
+    assert_eq!(inspect(&*database.platform(), &restore_of(&data), Some("uid/killed/1")).await, Progress::NotStarted);
+}
+
+async fn hold(platform: &dyn Platform, change: &Change) {
+    send(platform, "uid/hold/1", EffectClass::SetToValue, change, None).await.unwrap();
+}
+
+const PRIVILEGES: &str = "SELECT coalesce(string_agg(a::text, ',' ORDER BY a::text), '') FROM pg_database, \
+    unnest(coalesce(datacl, acldefault('d', datdba))) a WHERE datname = current_database()";
+const SETTINGS: &str = "SELECT coalesce(string_agg(setconfig::text, ','), 'none') FROM pg_db_role_setting \
+    JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_is_held_off_and_let_in_again() {
+    let database = shop().await;
+    let (pause, resume) = (Change::PauseWrites {}, Change::ResumeWrites {});
+    let app = format!("{}_app", database.owner);
+    let admin = database.admin().await;
+    admin
+        .batch_execute(&format!(
+            "GRANT pg_signal_backend TO {0}; ALTER DATABASE \"{1}\" SET work_mem = '8MB'",
+            database.owner, database.name
+        ))
+        .await
+        .unwrap();
+    let (privileges, settings) = (value(&admin, PRIVILEGES).await, value(&admin, SETTINGS).await);
+    let session = database.client_of(&app, &database.name).await;
+    let pool = database.client_of(&database.owner, &database.name).await;
+    let platform = database.platform();
+    assert_eq!(inspect(&*platform, &pause, None).await, Progress::NotStarted);
+    assert!(matches!(inspect(&*platform, &resume, None).await, Progress::Done { .. }));
+    for _ in 0..2 {
+        hold(&*platform, &pause).await;
+    }
+    let Progress::Done { evidence, .. } = inspect(&*platform, &pause, None).await else { panic!("not paused") };
+    assert!(evidence.contains("no session from before is left"), "{evidence}");
+    assert!(
+        session.simple_query("SELECT 1").await.is_err() && pool.simple_query("SELECT 1").await.is_err(),
+        "they were left"
+    );
+    assert!(database.try_client_of(&app, &database.name).await.is_err(), "the application may connect");
+    // An application that uses the owner's role may connect, and may not write.
+    let pool = database.client_of(&database.owner, &database.name).await;
+    assert!(pool.simple_query("DELETE FROM orders").await.is_err());
+    assert_eq!(value(&pool, "SELECT count(*) FROM orders").await, "9000");
+    // Ours goes on: a restore in the meantime.
+    let (source, data) = dump(&*platform).await;
+    assert!(matches!(restore(&*platform, "uid/restore/1", &data, &source).await, Progress::Done { .. }));
+    assert!(matches!(inspect(&*platform, &pause, None).await, Progress::Done { .. }), "the restore let them in");
+    // Another process lets them in.
+    let next = database.platform();
+    assert_eq!(inspect(&*next, &resume, None).await, Progress::NotStarted);
+    for _ in 0..2 {
+        hold(&*next, &resume).await;
+    }
+    assert!(matches!(inspect(&*next, &resume, None).await, Progress::Done { .. }));
+    assert_eq!(inspect(&*next, &pause, None).await, Progress::NotStarted);
+    assert!(pool.simple_query("SELECT 1").await.is_err(), "a session that may only read was left");
+    let session = database.client_of(&app, &database.name).await;
+    session.batch_execute("UPDATE orders SET state = 'paid' WHERE customer = 1").await.unwrap();
+    assert_eq!((value(&admin, PRIVILEGES).await, value(&admin, SETTINGS).await), (privileges, settings));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_before_a_pause_is_put_back_and_drift_is_said() {
+    let database = shop().await;
+    let platform = database.platform();
+    let admin = database.admin().await;
+    let name = &database.name;
+    admin.batch_execute(&format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on")).await.unwrap();
+    admin
+        .batch_execute(&format!(
+            "REVOKE CONNECT ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {}_app",
+            database.owner
+        ))
+        .await
+        .unwrap();
+    let before = (value(&admin, PRIVILEGES).await, value(&admin, SETTINGS).await);
+    assert_eq!(
+        inspect(&*platform, &Change::PauseWrites {}, None).await,
+        Progress::NotStarted,
+        "somebody else's setting is no pause"
+    );
+    hold(&*platform, &Change::PauseWrites {}).await;
+    assert_ne!(value(&admin, PRIVILEGES).await, before.0);
+    admin.batch_execute(&format!("ALTER DATABASE \"{name}\" RESET default_transaction_read_only")).await.unwrap();
+    assert!(matches!(inspect(&*platform, &Change::PauseWrites {}, None).await, Progress::Drifted { .. }));
+    hold(&*platform, &Change::ResumeWrites {}).await;
+    assert_eq!((value(&admin, PRIVILEGES).await, value(&admin, SETTINGS).await), before);
+    // A session of a role that ours may not end is told of.
+    let stranger = database.client_of("admin", name).await;
+    hold(&*platform, &Change::PauseWrites {}).await;
+    let Progress::Done { evidence, .. } = inspect(&*platform, &Change::PauseWrites {}, None).await else {
+        panic!("not paused")
+    };
+    assert!(evidence.contains("1 sessions of roles"), "{evidence}");
+    drop(stranger);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_a_connection_is_seen_anywhere() {
+    let database = shop().await;
+    let wrong = database.url().replace(PASSWORD, "Canary7wrong");
+    let mut said = String::new();
+    let gateway = gateway(PostgresOptions::default());
+    for url in [
+        wrong.clone(),
+        database.url().replace("shop%20", "nowhere"),
+        database.url() + "?sslmode=require",
+        database.url() + "?Canary7=1",
+        format!("postgres://u:{PASSWORD}@h1,h2/d"),
+        format!("mysql://u:{PASSWORD}@h/d"),
+        format!("postgresql://u:{PASSWORD}@127.0.0.1:1/d"),
+    ] {
+        match open(&gateway, &url, None, json!({})) {
+            Err(error) => said += &format!("{error} {error:?}\n"),
+            Ok(platform) => {
+                said += &format!("{:?}\n", platform.observe().await.expect_err("it cannot work"));
+                said += &format!("{:?}\n", platform.dump(&mut Vec::new()).await.expect_err("it cannot work"));
+                let change = Change::PauseWrites {};
+                said += &format!(
+                    "{:?}\n",
+                    send(&*platform, "a", EffectClass::SetToValue, &change, None).await.unwrap_err()
+                );
+            }
+        }
+    }
+    let kinds = ["CredentialsRejected", "NotFound", "Unavailable", "NotAllowed"];
+    assert!(kinds.iter().all(|kind| said.contains(kind)) && said.contains("does not speak TLS"), "{said}");
+    // While programs run, no argument of any process holds it.
+    let platform = database.platform();
+    let (source, data) = dump(&*platform).await;
+    let half = Dump { stalls: Some(source.bytes.len() / 2), ..source };
+    send(&*platform, "uid/restore/1", EffectClass::Destructive, &restore_of(&data), Some(&half)).await.unwrap();
+    until("a session in the middle", async || value(&database.admin().await, HAS_DROPPED).await == "1").await;
+    let arguments = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let arguments: Vec<String> = arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+    assert!(arguments.iter().any(|line| line.contains("psql")), "psql is not running");
+    said += &arguments.join("\n");
+    said += &format!("{:?}", inspect(&*platform, &restore_of(&data), Some("uid/restore/1")).await);
+    assert!(!said.contains("Canary7"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_client_program_is_named_with_its_package() {
+    let database = shop().await;
+    let none = gateway(PostgresOptions { client_folders: Some(Vec::new()), ..PostgresOptions::default() });
+    let platform = open(&none, &database.url(), None, json!({})).unwrap();
+    let error = platform.dump(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotAllowed);
+    let major = platform.observe().await.unwrap().database.unwrap().server_version;
+    let package = format!("postgresql-client-{}", major.split('.').next().unwrap());
+    assert!(error.message.contains(&package) && error.message.contains("none is installed"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_is_whole_or_an_error() {
+    let database = shop().await;
+    let admin = database.admin().await;
+    admin.batch_execute("CREATE TABLE hidden (id int); REVOKE ALL ON hidden FROM PUBLIC").await.unwrap();
+    let error = database.platform().dump(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::PermissionDenied, "{error}");
+    assert!(error.message.contains("hidden"), "{error}");
+    let change = Change::PauseWrites {};
+    // A call of another class than its intent is not made.
+    let refused = send(&*database.platform(), "a", EffectClass::Destructive, &change, None).await.unwrap_err();
+    assert!(matches!(refused, SendError::NotApplied(_)), "{refused}");
+    assert_eq!(inspect(&*database.platform(), &change, None).await, Progress::NotStarted);
+}
