@@ -2,7 +2,7 @@
 
 use crate::api_server::Key;
 use crate::fault::{Cut, Kind};
-use crate::oracles::{End, at_end};
+use crate::oracles::{self, End, at_end};
 use crate::plans::Row;
 use crate::stage;
 use crate::platforms::FakeConnector;
@@ -45,6 +45,8 @@ const RESYNC: Duration = Duration::from_secs(600);
 pub struct Report {
     pub end: End,
     pub ops: Vec<What>,
+    /// Two steps were under way at the same time.
+    pub overlapped: bool,
     pub violations: Vec<Violation>,
     pub trace: u64,
 }
@@ -93,8 +95,15 @@ impl Lab {
     pub async fn run(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>, loud: bool) -> Report {
         let row = &plan.row;
         let troubled = !row.trouble.is_empty();
-        let lines = row.lines.to_vec();
-        let play = Play { confirms: true, releases: row.releases, lines, troubled, ..Play::default() };
+        let play = Play {
+            confirms: true,
+            releases: row.releases,
+            lines: row.lines.to_vec(),
+            lines_at_first: row.lines.len(),
+            falls: row.strategy == "Gradual",
+            troubled,
+            ..Play::default()
+        };
         self.world.begin(&plan.things, play, cuts);
         self.world.state().loud = loud;
         Run::new(self).until_settled().await;
@@ -103,8 +112,9 @@ impl Lab {
             state.violate("I23 no secret anywhere", "a canary stands in a line of the log");
         }
         let end = at_end(&mut state, row, clean);
+        let overlapped = state.memory.overlapped;
         let ops = state.ops.iter().map(|op| op.what).collect();
-        Report { end, ops, violations: std::mem::take(&mut state.violations), trace: state.trace_hash() }
+        Report { end, ops, overlapped, violations: std::mem::take(&mut state.violations), trace: state.trace_hash() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -225,9 +235,12 @@ impl<'a> Run<'a> {
     /// One reconcile, and what follows where the process did not survive it.
     async fn one(&mut self, key: &Key) {
         let writes = self.lab.state().things.api.version();
+        self.lab.state().reconcile += 1;
+        let began = savepoint::clock::runtime();
         let mut work = self.work(key);
         match until_crash(&self.lab.world, &mut work).await {
             Ended::Done(result) => {
+                oracles::at_reconcile(&mut self.lab.state(), began);
                 let wrote = self.lab.state().things.api.version() != writes;
                 self.schedule(key, result, wrote);
             }

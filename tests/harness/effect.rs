@@ -146,7 +146,13 @@ pub fn take(
         return Ok(None);
     }
     let mut result = Ok(None);
+    let share = |truth: &Truth| truth.flags.values().map(|flag| if flag.enabled { flag.percentage.unwrap_or(100) } else { 0 }).sum();
+    let before: i32 = share(&model.truth);
     let changed = model.change(now, |truth| result = happen(truth, now, intent, part));
+    let after: i32 = share(&model.truth);
+    if after > before {
+        crate::oracles::flag_moved(state, intent);
+    }
     if result.is_ok() {
         let (component, intent, label) = (component.to_owned(), intent.to_owned(), part.label());
         state.last_change = savepoint::clock::runtime();
@@ -227,7 +233,9 @@ fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result
             Ok(Some(key.clone()))
         }
         Part::Move { before, after, keep_under } => {
-            if truth.head != *before || truth.refs.get(keep_under).is_some_and(|at| at != before) {
+            let any = savepoint::failpoint::planted("the platform moves any head");
+            let refused = truth.head != *before || truth.refs.get(keep_under).is_some_and(|at| at != before);
+            if refused && !any {
                 return Err("the ref is not where it was expected");
             }
             truth.head.clone_from(after);

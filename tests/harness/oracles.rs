@@ -2,17 +2,20 @@
 //! every call as it happens, and once more at the end.
 
 mod at_end;
+mod new_engine;
 mod on_send;
 mod on_write;
 
 pub use at_end::{End, at_end};
+pub use new_engine::{at_reconcile, flag_moved};
 pub use on_send::at_send;
 pub use on_write::at_write;
 
 use crate::effect::Effect;
 use crate::world::State;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// In every secret of a run: tokens and values of variables.
 pub const CANARY: &str = "xq7canary";
@@ -27,6 +30,14 @@ pub struct Memory {
     pub intents: BTreeMap<String, i64>,
     /// A person was asked.
     pub asked: bool,
+    /// Steps that were under way at the same time.
+    pub overlapped: bool,
+    /// Steps as they were frozen, by the digest of their plan.
+    pub plans: BTreeMap<String, Arc<Vec<Value>>>,
+    /// Undo steps that failed.
+    pub undo_failed: BTreeSet<String>,
+    /// Reconcile that sent the calls of an intent.
+    pub sent: BTreeMap<String, usize>,
     /// Every head that a branch has had.
     pub heads: Vec<(String, String)>,
 }

@@ -64,6 +64,9 @@ impl Fake {
         operation: &'static str,
         look: impl FnOnce(&Truth, Duration) -> T + Send + 'static,
     ) -> Result<T> {
+        if savepoint::failpoint::planted("the platform never answers") {
+            tokio::time::sleep(Duration::from_secs(90)).await;
+        }
         let component = self.component.clone();
         let op = Op { what: What::PlatformRead, text: format!("{operation} {component}") };
         let read = move |state: &mut State| {

@@ -60,6 +60,10 @@ pub struct Play {
     pub releases: bool,
     /// What is still to be done by others.
     pub lines: Vec<(When, Act)>,
+    /// How many lines there were.
+    pub lines_at_first: usize,
+    /// Flags may only fall.
+    pub falls: bool,
     /// Looks at steps so far.
     pub looks: usize,
     /// A platform refuses a call, or does not keep what it took.

@@ -89,6 +89,8 @@ pub struct State {
     pub resumed: bool,
     /// The operation of now reads what was so one write before.
     pub stale: bool,
+    /// Number of the reconcile under way.
+    pub reconcile: usize,
     /// Prints every operation with its answer.
     pub loud: bool,
     /// Moment of the last write to anything.
@@ -113,6 +115,7 @@ impl State {
             paused: None,
             resumed: false,
             stale: false,
+            reconcile: 0,
             loud: false,
             last_change: now,
             late: Vec::new(),

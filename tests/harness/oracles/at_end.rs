@@ -8,7 +8,7 @@ use crate::script::request;
 use crate::world::State;
 use savepoint::api::{Change, EffectClass, PlatformName};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct End {
     pub outcome: String,
     /// The platforms and the objects, in words, without what differs from attempt to attempt.
     pub state: String,
+    /// Steps with a keyless effect.
+    pub keyless: BTreeSet<String>,
     /// A person was asked.
     pub asked: bool,
 }
@@ -26,10 +28,13 @@ pub fn at_end(state: &mut State, row: &Row, clean: Option<&End>) -> End {
     once(state);
     kept_heads(state);
     unlocked(state);
+    super::new_engine::at_end(state);
     let end = describe(state);
     lively(state, row, &end);
-    if let Some(clean) = clean.filter(|_| !state.had_two_leaders()) {
-        as_clean(state, row, &end, clean);
+    match clean {
+        Some(clean) if state.had_two_leaders() => no_more_than(state, &end, clean),
+        Some(clean) => as_clean(state, row, &end, clean),
+        None => {}
     }
     end
 }
@@ -50,7 +55,9 @@ fn once(state: &mut State) {
             words.push(format!("step {} ({label} on {component}, {class:?}) took effect twice", step_of(intent)));
         }
     }
-    words.into_iter().for_each(|words| state.violate("I1 once", words));
+    // With two leaders at once it is the classes alone that hold this.
+    let name = if state.had_two_leaders() { "I14 two leaders, one effect" } else { "I1 once" };
+    words.into_iter().for_each(|words| state.violate(name, words));
 }
 
 /// I3. No commit that was ever the head is lost.
@@ -92,6 +99,12 @@ fn unlocked(state: &mut State) {
             }
         }
     }
+    for (key, backup) in state.things.api.of_resource("deploymentbackups") {
+        let pins = backup.value["status"]["pinnedBy"].as_array().into_iter().flatten();
+        if pins.into_iter().any(|pin| !exists(&pin["uid"], state)) {
+            found.push(format!("backup {} is pinned by a run that is gone", key.name));
+        }
+    }
     found.into_iter().for_each(|words| state.violate("I8 locks are released", words));
 }
 
@@ -106,6 +119,10 @@ fn describe(state: &State) -> End {
         format!("frozen by {} {}", freeze["holders"], freeze["settings"])
     });
     lines.extend(freeze);
+    lines.extend(target.map(|(_, target)| {
+        let status = &target.value["status"];
+        format!("rolled away from {}, failed over {}", status["rolledAwayFrom"], !status["failover"].is_null())
+    }));
     if let Some(run) = &stored {
         let steps = steps(run).map(|step| format!("{} {}", step["key"], step["state"]));
         lines.push(format!("steps {}", steps.collect::<Vec<_>>().join(", ")));
@@ -118,7 +135,9 @@ fn describe(state: &State) -> End {
             word.unwrap_or("nothing").to_owned()
         }
     };
-    End { outcome, state: lines.join("\n"), asked: state.memory.asked }
+    let keyless = state.memory.effects.iter().filter(|effect| !effect.class.may_repeat());
+    let keyless = keyless.map(|effect| step_of(&effect.intent).to_owned()).collect();
+    End { outcome, state: lines.join("\n"), keyless, asked: state.memory.asked }
 }
 
 /// I21. Every run ends, or waits for a person where only a person can tell.
@@ -144,6 +163,15 @@ fn as_clean(state: &mut State, row: &Row, end: &End, clean: &End) {
         let run = state.things.api.get(&request());
         let message = run.map(|stored| stored.value["status"]["message"].to_string()).unwrap_or_default();
         state.violate("G9 faults that pass change no outcome", format!("{}: {message}", end.outcome));
+    }
+}
+
+/// I14. Two leaders cause no keyless effect that one of them would not have caused.
+fn no_more_than(state: &mut State, end: &End, clean: &End) {
+    let undoes = |step: &&String| step.contains("/undo-") || step.contains("/release-");
+    let more: Vec<&String> = end.keyless.difference(&clean.keyless).filter(|step| !undoes(step)).collect();
+    if !more.is_empty() && state.play.lines_at_first == 0 {
+        state.violate("I14 two leaders, one effect", format!("{more:?} had an effect that the clean run did not have"));
     }
 }
 

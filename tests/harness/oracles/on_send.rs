@@ -15,6 +15,7 @@ pub fn at_send(state: &mut State, intent: &Intent, component: &str, part: &Part)
         return;
     }
     declared(state, intent, part);
+    super::new_engine::sent_by_one(state, intent);
     readable(state, component, part);
     let mut id = intent.id.split('/');
     let (uid, key) = (id.next().unwrap_or_default().to_owned(), id.next().unwrap_or_default().to_owned());
@@ -31,6 +32,7 @@ pub fn at_send(state: &mut State, intent: &Intent, component: &str, part: &Part)
         confirmed(state, &run, &key);
         saved(state, &uid, &run, &key);
         unended(state, &run, &key);
+        super::new_engine::at_send(state, component, &run, &key, part);
     }
 }
 

@@ -21,6 +21,7 @@ pub fn at_write(state: &mut State, landed: &Landed) {
     if let Some(before) = &landed.before {
         never_back(state, before, after);
     }
+    super::new_engine::at_write(state, landed.before.as_deref(), after);
     new_intents(state, after);
     answers(state, landed.before.as_ref(), after);
     success(state, landed.before.as_ref(), after);
@@ -68,6 +69,7 @@ fn new_intents(state: &mut State, run: &Value) {
         }
         // The application is let in again however a run ends.
         let lets_in = super::any_planned(run).any(|step| step["key"] == key && step["change"]["resumeWrites"].is_object());
+        super::new_engine::undo_intent(state, key);
         if stopped && !key.starts_with("release") && !lets_in {
             state.violate(
                 "I18 deletion and cancellation stop",
