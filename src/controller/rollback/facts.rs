@@ -292,22 +292,31 @@ fn backup_facts(backup: &DeploymentBackup) -> BackupFacts {
     }
 }
 
-/// The backup by name and uid, with its payload opened and verified.
-pub(super) async fn contents(
+/// A good backup of this target, by name and uid.
+pub(super) async fn pinned_backup(
     context: &Context,
     target: &DeploymentTarget,
     pinned: &PinnedRef,
-) -> Result<Result<BackupContents, Refusal>, Failure> {
+) -> Result<Result<DeploymentBackup, Refusal>, Failure> {
     let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
     let found = api.get_opt(&pinned.name).await.map_err(Failure::kube("get the backup"))?;
     let Some(backup) = found.filter(|backup| backup.uid().as_ref() == Some(&pinned.uid)) else {
         let text = format!("DeploymentBackup {} is gone", pinned.name);
         return Ok(Err(Refusal::permanent(Reason::BackupNotFound, text)));
     };
-    if let Err(refusal) = usable(&backup, target) {
-        return Ok(Err(refusal));
+    Ok(usable(&backup, target).map(|()| backup))
+}
+
+/// The backup by name and uid, with its payload opened and verified.
+pub(super) async fn contents(
+    context: &Context,
+    target: &DeploymentTarget,
+    pinned: &PinnedRef,
+) -> Result<Result<BackupContents, Refusal>, Failure> {
+    match pinned_backup(context, target, pinned).await? {
+        Ok(backup) => Ok(load(context, &backup, target.metadata.uid.as_deref().unwrap_or_default()).await),
+        Err(refusal) => Ok(Err(refusal)),
     }
-    Ok(load(context, &backup, target.metadata.uid.as_deref().unwrap_or_default()).await)
 }
 
 /// Puts the variables of an opened payload into the facts of its backup.

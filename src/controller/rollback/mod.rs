@@ -1,7 +1,7 @@
 //! `RollbackRequest`: fetch, decide, act, record. Each reconcile does one thing, and the next one sees what came of it.
 //!
 //! What is done is decided by [`crate::decide::rollback::next`] alone; this folder reads what it asks for and carries out what it says.
-//! RBAC: `rollbackrequests` get, list, watch, patch (finalizer), delete (`ttl`); `rollbackrequests/status` update, patch.
+//! RBAC: `rollbackrequests` get, list, watch, patch (finalizer), delete (time to live); `rollbackrequests/status` update, patch.
 
 mod act;
 mod facts;

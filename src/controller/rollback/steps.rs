@@ -3,6 +3,7 @@
 use super::values::{self, Values};
 use super::{facts, values::before};
 use crate::api::*;
+use crate::controller::backup::{StoredData, open_data};
 use crate::controller::ledger::{Sending, StepLedger, send_once};
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal};
@@ -19,6 +20,7 @@ pub(super) struct Opened {
     component: Component,
     values: Values,
     output: Option<String>,
+    data: Option<StoredData>,
 }
 
 /// Opens the component of a step and reads where the step stands.
@@ -88,9 +90,34 @@ async fn open(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let status = request.status.clone().unwrap_or_default();
-    let own = rollback::record(&status, &step.key).and_then(|record| record.output.clone());
-    let output = own.or_else(|| made_before(&status, step));
-    Ok(Ok(Opened { platform, component, values, output }))
+    let known = rollback::record(&status, &step.key);
+    let data = match data(context, target, step, known.is_some_and(|record| record.intent.is_some())).await? {
+        Ok(data) => data,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let output = known.and_then(|record| record.output.clone()).or_else(|| made_before(&status, step));
+    // A restore leaves its mark under the id of its attempt, whatever became of the answer.
+    let restores = matches!(step.change, Change::RestoreData { .. });
+    let attempt = known.and_then(|record| record.intent.as_ref()).filter(|_| restores).map(|intent| intent.id.clone());
+    Ok(Ok(Opened { platform, component, values, output: output.or(attempt), data }))
+}
+
+/// The dump that a step restores. It is opened only for a step that has not begun: nothing else sends it.
+async fn data(
+    context: &Context,
+    target: &DeploymentTarget,
+    step: &PlannedStep,
+    begun: bool,
+) -> Result<Result<Option<StoredData>, Refusal>, Failure> {
+    let Change::RestoreData { backup: pinned, .. } = &step.change else { return Ok(Ok(None)) };
+    if begun {
+        return Ok(Ok(None));
+    }
+    let backup = match facts::pinned_backup(context, target, pinned).await? {
+        Ok(backup) => backup,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    Ok(open_data(context, &backup, &step.component).await.map(Some))
 }
 
 /// A branch that goes to a commit which the step before made.
@@ -104,7 +131,11 @@ fn made_before(status: &RollbackRequestStatus, step: &PlannedStep) -> Option<Str
 
 impl Opened {
     fn context(&self) -> ChangeContext<'_> {
-        ChangeContext { values: &self.values, output: self.output.as_deref(), data: None }
+        ChangeContext {
+            values: &self.values,
+            output: self.output.as_deref(),
+            data: self.data.as_ref().map(|data| data as _),
+        }
     }
 
     /// Where the change stands; drift of variables is told by digest.

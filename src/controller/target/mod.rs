@@ -4,11 +4,11 @@
 //! `rollbackrequests` list.
 
 mod fetch;
-mod finalizer;
+mod in_use;
 
 use super::run::{Failure, Outcome, run_kind};
 use super::status::equal_but_for_time;
-use super::{Context, patch_status};
+use super::{Context, finalizer, patch_status};
 use crate::api::*;
 use crate::decide::backoff::jittered;
 use crate::decide::conditions::{say, set};
@@ -49,9 +49,9 @@ pub async fn run(context: Arc<Context>) {
 
 async fn reconcile(target: Arc<DeploymentTarget>, context: Arc<Context>) -> Result<Outcome, Failure> {
     if target.metadata.deletion_timestamp.is_some() {
-        return finalizer::let_go_when_unused(&context, &target).await;
+        return in_use::let_go_when_unused(&context, &target).await;
     }
-    finalizer::ensure(&context, &target).await?;
+    let target = finalizer::put_on(&context, (*target).clone()).await?;
     if let Some((reason, message)) = refusal(&target)? {
         return refused(&context, &target, reason, &message).await;
     }
@@ -142,6 +142,7 @@ async fn record(
     status.freeze = None;
     status.active_operation = None;
     status.rolled_away_from.clear();
+    status.failover = None;
     let unwritten = DeploymentTarget { status: None, ..target.clone() };
     patch_status(&context.client, &unwritten, &status).await.map_err(Failure::kube("write the status"))
 }

@@ -194,6 +194,24 @@ fn the_request_says_who_why_and_until_when() {
 }
 
 #[test]
+fn the_request_goes_where_the_action_says() {
+    let places = [
+        json!({"lastHealthy": {}}),
+        json!({"deploys": {"backend": "dep-1"}}),
+        json!({"time": "2026-11-20T14:00:00Z"}),
+        json!({"undoOf": {"name": "other"}}),
+    ];
+    for to in places {
+        let action = json!({"rollback": {"strategy": "Auto", "issue": "Outage", "to": to}});
+        let life = Life::until_due(json!({"/rules/0/action": action}));
+        let spec = &life.requested().unwrap().spec;
+        assert_eq!((spec.issue, serde_json::to_value(&spec.to).unwrap()), (Some(Issue::Outage), to));
+    }
+    let flags = Life::until_due(json!({"/rules/0/action": {"rollback": {"strategy": "FeatureFlags"}}}));
+    assert_eq!(flags.requested().unwrap().spec.to, None, "every flag off needs no place to go back to");
+}
+
+#[test]
 fn a_pass_in_between_begins_anew_even_where_no_reconcile_saw_it() {
     let mut life = Life::new(json!({}));
     life.sees(100, Breach);

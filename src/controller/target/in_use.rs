@@ -1,24 +1,14 @@
 //! A target that is in use stays until nobody needs it, and says by whom it is used.
 
 use crate::api::*;
-use crate::controller::Context;
 use crate::controller::run::{Failure, Outcome, list};
 use crate::controller::status::FIELD_MANAGER;
+use crate::controller::{Context, finalizer};
 use crate::decide::conditions::{say, set};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
-
-/// Puts the finalizer on.
-pub(super) async fn ensure(context: &Context, target: &DeploymentTarget) -> Result<(), Failure> {
-    if target.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-        return Ok(());
-    }
-    let mut finalizers = target.finalizers().to_vec();
-    finalizers.push(FINALIZER.into());
-    write(context, target, finalizers).await
-}
 
 /// Takes the finalizer off once no request works on the target or holds it.
 pub(super) async fn let_go_when_unused(context: &Context, target: &DeploymentTarget) -> Result<Outcome, Failure> {
@@ -40,8 +30,7 @@ pub(super) async fn let_go_when_unused(context: &Context, target: &DeploymentTar
         .collect();
     users.sort();
     if users.is_empty() {
-        let left = target.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
-        write(context, target, left).await?;
+        finalizer::take_off(context, target).await?;
         return Ok(Outcome::AwaitChange);
     }
     say_in_use(context, target, &users).await?;
@@ -70,14 +59,4 @@ async fn say_in_use(context: &Context, target: &DeploymentTarget, users: &[Strin
         .await
         .map_err(Failure::kube("write the status"))?;
     Ok(())
-}
-
-async fn write(context: &Context, target: &DeploymentTarget, finalizers: Vec<String>) -> Result<(), Failure> {
-    let api = Api::<DeploymentTarget>::namespaced(context.client.clone(), &target.namespace().unwrap_or_default());
-    let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": target.resource_version()}});
-    match api.patch(&target.name_any(), &PatchParams::default(), &Patch::Merge(body)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Failure::kube("write the finalizer")(error)),
-    }
 }

@@ -1,0 +1,89 @@
+//! Feature flags: off, as recorded, or falling step by step.
+
+use super::Words;
+use crate::api::*;
+use crate::decide::plan::aspects::Flags;
+use crate::decide::plan::layout::{Layout, Work};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+impl Layout<'_> {
+    /// Whether any flag of the component changes.
+    pub(in crate::decide::plan) fn flags_move(&self, work: &Work<'_>) -> bool {
+        !self.flag_stages(work).iter().all(|(_, flags)| flags.is_empty())
+    }
+
+    /// The changes of flags, one list per stage, with the pause before it in seconds.
+    fn flag_stages(&self, work: &Work<'_>) -> Vec<(i64, Vec<FlagChange>)> {
+        let component = work.component;
+        let now = &component.observation.flags;
+        let recorded = work.goal.flags.as_ref();
+        match component.aspects.flags {
+            Flags::Stay => Vec::new(),
+            Flags::Off => vec![(0, changes(now, |_, flag| Some(FlagState { enabled: false, ..*flag })))],
+            Flags::Recorded => vec![(0, changes(now, |name, _| recorded.and_then(|held| held.get(name)).copied()))],
+            Flags::Gradual => {
+                let spec = self.facts.request.spec.gradual.as_ref();
+                let pause = spec
+                    .and_then(|spec| spec.interval.parse().ok())
+                    .map_or(0, |time: Duration| i64::try_from(time.as_secs()).unwrap_or(0));
+                let (mut stages, mut was) = (Vec::new(), now.clone());
+                for (index, percentage) in spec.iter().flat_map(|spec| &spec.steps).enumerate() {
+                    let fall = changes(&was, |_, flag| fallen(flag, *percentage));
+                    for change in &fall {
+                        was.insert(change.name.clone(), change.to);
+                    }
+                    stages.push((if index == 0 { 0 } else { pause }, fall));
+                }
+                // At the end a flag is off where the state returned to had it off.
+                let off = |name: &str, flag: &FlagState| {
+                    let held = recorded.and_then(|held| held.get(name))?;
+                    (!held.enabled && flag.enabled).then_some(FlagState { enabled: false, ..*flag })
+                };
+                stages.push((0, changes(&was, off)));
+                stages
+            }
+        }
+    }
+
+    pub(in crate::decide::plan) fn flags(&mut self, work: &Work<'_>, gate: &[String]) {
+        let component = work.component;
+        let mut after = gate.to_vec();
+        for (pause, flags) in self.flag_stages(work) {
+            if flags.is_empty() {
+                continue;
+            }
+            let words = |pick: fn(&FlagChange) -> FlagState| {
+                flags.iter().map(|flag| format!("{} {}", flag.name, pick(flag))).collect::<Vec<_>>().join(", ")
+            };
+            let (from, to) = (words(|flag| flag.from), words(|flag| flag.to));
+            let words = Words { action: "set feature flags", undo: format!("set back: {from}"), from, to };
+            let step = self.add(component, "flags", EffectClass::SetToValue, words, Change::SetFlags { flags }, &after);
+            // A pause is one between two stages: the first stage that changes anything begins at once.
+            step.pause_seconds = if step.after == gate { 0 } else { pause };
+            after = vec![step.key.clone()];
+        }
+    }
+}
+
+/// The flag at this percentage, if that is lower than it is now. One without a percentage can only go off, at nought.
+fn fallen(flag: &FlagState, percentage: i32) -> Option<FlagState> {
+    match flag.percentage {
+        Some(now) if flag.enabled && now > percentage => {
+            Some(FlagState { enabled: percentage > 0, percentage: Some(percentage) })
+        }
+        None if flag.enabled && percentage == 0 => Some(FlagState { enabled: false, percentage: None }),
+        _ => None,
+    }
+}
+
+fn changes(
+    now: &BTreeMap<String, FlagState>,
+    wanted: impl Fn(&str, &FlagState) -> Option<FlagState>,
+) -> Vec<FlagChange> {
+    let change = |(name, flag): (&String, &FlagState)| {
+        let to = wanted(name, flag).filter(|to| to != flag)?;
+        Some(FlagChange { name: name.clone(), from: *flag, to })
+    };
+    now.iter().filter_map(change).collect()
+}
