@@ -182,9 +182,9 @@ fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result
             Ok(None)
         }
         Part::Restore { dump } => {
-            let marker = format!("restore-{}", truth.restores.len() + 1);
-            truth.restores.push(Restored { marker: marker.clone(), dump: dump.clone(), at: now });
-            Ok(Some(marker))
+            // The mark that it leaves is the id of the attempt.
+            truth.restores.push(Restored { marker: intent.to_owned(), dump: dump.clone(), at: now });
+            Ok(Some(intent.to_owned()))
         }
         Part::Call { .. } => {
             truth.calls.push(intent.to_owned());

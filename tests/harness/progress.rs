@@ -100,9 +100,6 @@ fn of_restore(truth: &Truth, now: Duration, dump: &str, output: Option<&str>) ->
         None => restored.dump == dump,
     };
     match truth.restores.iter().rev().find(ours) {
-        None if output.is_some() => {
-            Progress::InProgress { output: output.map(str::to_owned), message: "not visible yet".into() }
-        }
         None => Progress::NotStarted,
         Some(restored) if now < restored.at + RESTORE_TIME => {
             Progress::InProgress { output: Some(restored.marker.clone()), message: "the dump is read in".into() }
