@@ -134,6 +134,8 @@ pub struct Scope {
     pub budget: usize,
     pub seed: u64,
     pub workers: usize,
+    /// Every so manieth single cut is tried; 1: all.
+    pub stride: usize,
 }
 
 /// Explores everything in scope over all workers, prints progress and the table. How many runs broke a promise.
@@ -177,7 +179,7 @@ async fn explore(row: &Row, worker: usize, scope: &Scope) -> Tally {
     // About as many second cuts as first ones: the share of pairs that fits into the budget.
     let all = cuts.len() * cuts.len() / 2 / scope.workers;
     let keep = if all == 0 { u64::MAX } else { (u64::MAX as f64 * (budget as f64 / all as f64).min(1.0)) as u64 };
-    for cut in cuts.into_iter().skip(worker).step_by(scope.workers) {
+    for cut in cuts.into_iter().step_by(scope.stride).skip(worker).step_by(scope.workers) {
         let report = lab.run(&prepared, &[cut], Some(&first.end), false).await;
         tally.take(&[cut], &report);
         if !scope.pairs {

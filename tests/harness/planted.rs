@@ -7,6 +7,7 @@ use crate::driver::Lab;
 use crate::explore::{clean, cuts_after};
 use crate::fault::{Cut, shown};
 use crate::plans::rows;
+use crate::world::What;
 use savepoint::api::*;
 use savepoint::decide::rollback::{Decision, Effect, Facts, Safety, SafetyState, TargetChange, Verified};
 use savepoint::failpoint::Twist;
@@ -260,7 +261,9 @@ pub async fn hunt(lab: &Lab, bug: &Bug) -> Option<(String, usize)> {
     let row = rows().into_iter().find(|row| row.name == bug.plan)?;
     let (prepared, first) = clean(lab, &row).await;
     plant(Some(bug));
-    let singles: Vec<Cut> = cuts_after(&first, 0).collect();
+    let mut singles: Vec<Cut> = cuts_after(&first, 0).collect();
+    // Cuts at calls that change a platform first: most bugs show there.
+    singles.sort_by_key(|cut| first.ops[cut.at - 1] != What::PlatformWrite);
     let mut found = None;
     for (index, cuts) in std::iter::once(&[][..]).chain(singles.chunks(1)).enumerate() {
         let report = lab.run(&prepared, cuts, Some(&first.end), false).await;

@@ -11,6 +11,7 @@ mod logs;
 mod model;
 mod oracles;
 mod plans;
+mod planted;
 mod platforms;
 mod progress;
 mod script;
@@ -42,9 +43,12 @@ struct Options {
     /// One run again: `12:Late,40:CrashBefore`, or `clean`. Prints every operation.
     #[arg(long)]
     cuts: Option<String>,
-    /// A bug to plant.
+    /// A bug to plant, by its name.
     #[arg(long)]
     bug: Option<String>,
+    /// Every so manieth single cut.
+    #[arg(long, default_value_t = 1)]
+    stride: usize,
     /// Worker threads.
     #[arg(long, default_value_t = 2)]
     workers: usize,
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         budget: options.budget_runs,
         seed: options.seed,
         workers: options.workers,
+        stride: options.stride,
     });
     if violated == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -74,7 +79,7 @@ fn replay(options: &Options, cuts: &str) -> ExitCode {
         let lab = Lab::new();
         let prepared = lab.prepare(row).await;
         let clean = lab.run(&prepared, &[], None, false).await;
-        savepoint::failpoint::plant(bug.map(|bug| &*bug.leak()));
+        planted::plant(bug.and_then(|bug| planted::BUGS.iter().find(|known| known.name == bug)));
         let report = lab.run(&prepared, &cuts, Some(&clean.end), true).await;
         let End { outcome, state, asked } = &report.end;
         println!("ends {outcome}, asked {asked}, trace {:016x}\n{state}", report.trace);
