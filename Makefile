@@ -61,6 +61,14 @@ unit: need-rust need-postgres ## Unit tests, golden plans, platforms against the
 kill: control-plane need-rust ## Kill the operator at any point of a rollback: make kill AT=7, or AT=after-effect:2
 	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_AT=$(or $(AT),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact crashes::killed_at_the_point_that_the_environment_names --nocapture
 
+# Most runs per plan; what is beyond is sampled. SEED chooses the sample, PLAN one plan by a part of its name.
+RUNS ?= 200000
+SEED ?= 1
+
+.PHONY: proof
+proof: need-rust ## Cut the operator off at pairs of operations of every plan, and check what comes of it: make proof RUNS=20000 SEED=7 PLAN=full
+	@cargo run -q --locked --release --features failpoints --example proof -- --pairs --budget-runs $(RUNS) --seed $(SEED) --plan "$(PLAN)"
+
 .PHONY: fmt fmt-check
 fmt: ## Format
 	@cargo fmt --all

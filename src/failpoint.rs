@@ -34,3 +34,55 @@ pub fn reach(name: &str) {
         }
     }
 }
+
+/// Whether the bug of this name is planted on this thread: the crash harness shows with it that its oracles bite.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub const fn planted(_name: &str) -> bool {
+    false
+}
+
+#[cfg(feature = "failpoints")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether the bug of this name is planted on this thread: the crash harness shows with it that its oracles bite.
+#[cfg(feature = "failpoints")]
+pub fn planted(name: &str) -> bool {
+    PLANTED.get() == Some(name)
+}
+
+/// Plants one bug on this thread, in place of any other.
+#[cfg(feature = "failpoints")]
+pub fn plant(bug: Option<&'static str>) {
+    PLANTED.set(bug);
+}
+
+/// Where a bug may be planted that changes a value in passing: what was read, what was learnt, what was decided.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub const fn twist<T>(_: &mut T) {}
+
+/// A bug as a function over whatever passes a [`twist`].
+#[cfg(feature = "failpoints")]
+pub type Twist = fn(&mut dyn std::any::Any);
+
+#[cfg(feature = "failpoints")]
+thread_local! {
+    static TWIST: std::cell::Cell<Option<Twist>> = const { std::cell::Cell::new(None) };
+}
+
+/// Where a bug may be planted that changes a value in passing: what was read, what was learnt, what was decided.
+#[cfg(feature = "failpoints")]
+pub fn twist<T: std::any::Any>(value: &mut T) {
+    if let Some(twist) = TWIST.get() {
+        twist(value);
+    }
+}
+
+/// Plants a bug at every [`twist`] of this thread, in place of any other.
+#[cfg(feature = "failpoints")]
+pub fn plant_twist(bug: Option<Twist>) {
+    TWIST.set(bug);
+}

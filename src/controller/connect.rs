@@ -74,6 +74,12 @@ impl Context {
             (None, None) => Err(Refusal::permanent(Reason::InvalidSpec, "credentialsRef is missing")),
         };
         let token = token.map_err(|refusal| refusal.of("component", name))?;
+        if crate::failpoint::planted("secret-in-log") {
+            tracing::info!(token = secrecy::ExposeSecret::expose_secret(&token), "connecting");
+        }
+        if crate::failpoint::planted("secret-in-message") {
+            return Err(Refusal::permanent(Reason::CredentialsRejected, secrecy::ExposeSecret::expose_secret(&token)));
+        }
         self.connector.connect(component, token).map_err(|error| Refusal::from_platform(name, &error))
     }
 

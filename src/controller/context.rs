@@ -6,12 +6,17 @@ use crate::clock::monotonic;
 use crate::config::Config;
 use crate::keyed_digest::DigestKey;
 use crate::platform::Connector;
+use crate::store::{Store, Unopened};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Opens the part of a store that belongs to a namespace, from the url of a BackupStore; without a url, the operator's default store.
+pub type OpenStore = Arc<dyn Fn(Option<&str>, &str) -> Result<Box<dyn Store>, Unopened> + Send + Sync>;
 
 /// What every controller shares. Nothing here is state that matters: a restart loses none of it.
 pub struct Context {
@@ -21,6 +26,8 @@ pub struct Context {
     pub config: Config,
     /// Opens components.
     pub connector: Arc<dyn Connector>,
+    /// Opens stores: folders below the store root, unless a test puts its own here.
+    pub stores: OpenStore,
     /// Who may write.
     pub leader: Arc<Leadership>,
     /// The operator's own age identity, for the default store. Absent: there is no default key.
@@ -47,7 +54,9 @@ impl Context {
         identity: Option<SecretString>,
     ) -> Self {
         let reporter = Reporter { controller: "savepoint".into(), instance: Some(config.replica.clone()) };
+        let root = config.store_root.clone();
         Self {
+            stores: Arc::new(move |url, namespace| crate::store::open(&root, url, namespace)),
             recorder: Recorder::new(client.clone(), reporter),
             digest_key: identity.as_ref().map(DigestKey::derive),
             client,

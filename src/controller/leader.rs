@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Name of the Lease.
 pub const LEASE: &str = "savepoint-operator";
@@ -47,6 +48,22 @@ impl Leadership {
         // Unique per process: a restarted replica of the same name is another writer.
         let identity = format!("{}_{}_{}", config.replica, std::process::id(), crate::clock::now().as_second());
         Self { held: Mutex::new(None), duration: config.lease_duration, identity }
+    }
+
+    /// The leader of this epoch, its lease renewed just now, without any Lease: for the crash harness.
+    #[cfg(feature = "failpoints")]
+    pub fn of_epoch(config: &Config, epoch: i64) -> Self {
+        let leader = Self::new(config);
+        *leader.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held { renewed: monotonic(), epoch });
+        leader
+    }
+
+    /// Renews the lease of such a leader.
+    #[cfg(feature = "failpoints")]
+    pub fn renew_now(&self) {
+        if let Some(held) = self.held.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            held.renewed = monotonic();
+        }
     }
 
     fn held(&self) -> Option<Held> {

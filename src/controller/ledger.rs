@@ -7,6 +7,7 @@ use crate::api::{
     DeploymentBackup, DeploymentBackupStatus, Intent, RollbackRequest, RollbackRequestStatus, StepRecord,
 };
 use crate::decide::step_log::{StepEvent, advance, attempt_id};
+use crate::failpoint::planted;
 use crate::platform::intent::{CommitError, Ledger};
 use crate::platform::{CommittedIntent, ErrorKind, SendError, SendOutcome};
 use futures::future::BoxFuture;
@@ -120,6 +121,9 @@ impl<K: Run> Ledger for StepLedger<'_, K> {
     fn compare_and_swap<'a>(&'a self, intent: &'a Intent) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(async move {
             let mut object = self.object.lock().await;
+            if planted("no-intent") {
+                return Ok(());
+            }
             let mut status = object.status_ref().cloned().unwrap_or_default();
             log_event::<K>(&mut status, &self.key, StepEvent::Intended(intent.clone()))
                 .map_err(|failure| CommitError::Unavailable(failure.to_string()))?;
@@ -132,7 +136,8 @@ impl<K: Run> Ledger for StepLedger<'_, K> {
                     // The write may have been ours with its answer lost: our own intent there means that it was.
                     let read = self.read_again(&object).await;
                     let found = read.map_err(|error| CommitError::Unavailable(error.to_string()))?;
-                    if self.intent_in(&found).as_ref() == Some(intent) && found.uid() == object.uid() {
+                    let ours = self.intent_in(&found).as_ref() == Some(intent);
+                    if (ours || planted("conflict-is-ours")) && found.uid() == object.uid() {
                         *object = found;
                         return Ok(());
                     }
@@ -187,7 +192,7 @@ where
     let intent = Intent {
         id: attempt_id(&uid, &ledger.key, attempt),
         epoch: ledger.context.leader.epoch(),
-        class: sending.class,
+        class: if planted("wrong-class") { crate::api::EffectClass::Read } else { sending.class },
         params_digest: sending.params_digest,
         baseline_digest: sending.baseline_digest,
         deadline_seconds: i64::try_from(deadline.as_secs()).unwrap_or(20),
@@ -217,6 +222,12 @@ where
             StepEvent::NotSent { message: error.to_string() }
         }
         Err(SendError::NotApplied(error)) => StepEvent::Refused { message: error.to_string() },
+        Err(SendError::Ambiguous(error)) if planted("timeout-is-not-sent") => {
+            StepEvent::NotSent { message: error.to_string() }
+        }
+        Err(SendError::Ambiguous(error)) if planted("timeout-is-taken") => {
+            StepEvent::Taken { output: None, message: error.to_string() }
+        }
         Err(SendError::Ambiguous(error)) => StepEvent::Unknown { message: error.to_string() },
     };
     ledger.record(event).await?;

@@ -18,7 +18,7 @@ mod status;
 pub mod target;
 
 pub use connect::Refusal;
-pub use context::Context;
+pub use context::{Context, OpenStore};
 pub use leader::Leadership;
 pub use ledger::{Run, Sending, StepLedger, log_event, send_once};
 pub use run::{Failure, Outcome, chain, list, run_kind};

@@ -93,6 +93,9 @@ pub async fn replace_status<K: StatusObject>(client: &Client, object: &K, status
     *wanted.status_mut() = Some(status);
     wanted.meta_mut().managed_fields = None;
     let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    if crate::failpoint::planted("ignore-409") {
+        wanted.meta_mut().resource_version = api.get(&object.name_any()).await?.resource_version();
+    }
     api.replace_status(&object.name_any(), &PostParams::default(), &wanted).await
 }
 

@@ -3,8 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../harness/fidelity_script.rs"]
+mod fidelity_script;
+
 mod backups;
 mod crashes;
+mod fidelity;
 mod objects;
 mod observing;
 mod refusals;

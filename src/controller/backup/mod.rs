@@ -84,7 +84,11 @@ pub async fn run(context: Arc<Context>) {
     run_kind::<DeploymentBackup, _, _>(context, |controller| controller, reconcile).await;
 }
 
-async fn reconcile(seen: Arc<DeploymentBackup>, context: Arc<Context>) -> Result<Outcome, Failure> {
+/// Carries the backup on by one thing. `seen` may be older than what is stored: only its name and uid are believed.
+///
+/// # Errors
+/// [`Failure`]: look again later.
+pub async fn reconcile(seen: Arc<DeploymentBackup>, context: Arc<Context>) -> Result<Outcome, Failure> {
     // Fetch: a quorum read, because the cache may be older than our own last write.
     let Some(backup) = fetch::backup(&context, &seen).await? else { return Ok(Outcome::AwaitChange) };
     if backup.metadata.deletion_timestamp.is_some() {

@@ -26,7 +26,7 @@ impl OpenedStore {
         spec: Option<BackupStoreSpec>,
     ) -> Result<Self, Refusal> {
         let url = spec.as_ref().map(|spec| spec.url.as_str());
-        let store = store::open(&context.config.store_root, url, namespace).map_err(|unopened| {
+        let store = (context.stores)(url, namespace).map_err(|unopened| {
             let reason = match unopened {
                 Unopened::NotYetSupported(_) => Reason::NotYetSupported,
                 Unopened::NotAllowed(_) => Reason::InvalidSpec,

@@ -15,7 +15,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 /// How long a Secret is taken as it was read. A check may run every second, and the API server is not there for that.

@@ -49,8 +49,7 @@ impl Reconcile<'_> {
     }
 
     fn timed(&self, step: &PlannedStep, reading: crate::decide::rollback::Reading) -> StepFacts {
-        let status = self.request.status.clone().unwrap_or_default();
-        let known = record(&status, &step.key);
+        let known = self.request.status.as_ref().and_then(|status| record(status, &step.key));
         let whose = format!("{}/{}", self.request.metadata.uid.as_deref().unwrap_or_default(), step.key);
         let intent = known.and_then(|record| record.intent.as_ref());
         let applied = known.is_some_and(|record| record.state == StepState::Applied);

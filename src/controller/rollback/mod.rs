@@ -18,6 +18,7 @@ use super::Context;
 use super::run::{Failure, Outcome, run_kind};
 use crate::api::{DeploymentBackup, DeploymentTarget, MADE_BY_LABEL, RollbackRequest};
 use crate::decide::rollback::{Decision, Facts, Limits, View, next};
+use crate::failpoint::twist;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -68,7 +69,8 @@ struct Reconcile<'a> {
 /// [`Failure`]: the API server refused or did not answer, or a bug of ours. Whatever else is wrong is said in status.
 pub async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Result<Outcome, Failure> {
     // Fetch: a quorum read, because the cache may be older than our own last write.
-    let Some(request) = facts::request(&context, &seen).await? else { return Ok(Outcome::AwaitChange) };
+    let Some(mut request) = facts::request(&context, &seen).await? else { return Ok(Outcome::AwaitChange) };
+    twist(&mut request);
     if request.uid() != seen.uid() {
         return Ok(Outcome::After(Duration::from_secs(1))); // another object of the same name
     }
@@ -76,8 +78,11 @@ pub async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Res
     let facts = Facts { deleting_for: deleting_for(&context, &request), ..Facts::default() };
     let mut work = Reconcile { context: &context, request, target, facts, opened: BTreeMap::new() };
     for _ in 0..MOST_QUESTIONS {
+        twist(&mut work.facts);
         // Decide; learn what the decision needs, and decide again.
-        match next(&work.view()) {
+        let mut decision = next(&work.view());
+        twist(&mut decision);
+        match decision {
             Decision::Learn(need) => work.learn(need).await?,
             decision => return work.carry_out(decision).await, // act and record
         }

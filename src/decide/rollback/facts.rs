@@ -4,6 +4,7 @@ use super::Reading;
 use crate::api::*;
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Everything that [`super::next`] sees.
@@ -21,10 +22,13 @@ pub struct View<'a> {
     pub now: Timestamp,
 }
 
-impl View<'_> {
+/// The status of a request that has none yet.
+static NO_STATUS: LazyLock<RollbackRequestStatus> = LazyLock::new(RollbackRequestStatus::default);
+
+impl<'a> View<'a> {
     /// The status as stored.
-    pub(super) fn status(&self) -> RollbackRequestStatus {
-        self.request.status.clone().unwrap_or_default()
+    pub(super) fn status(&self) -> &'a RollbackRequestStatus {
+        self.request.status.as_ref().unwrap_or(&NO_STATUS)
     }
 
     pub(super) fn uid(&self) -> &str {

@@ -24,39 +24,39 @@ const STALLED: Duration = Duration::from_secs(15);
 pub fn next(view: &View<'_>) -> Decision {
     let status = view.status();
     if view.is_deleted() && view.facts.deleting_for > super::DELETION_PATIENCE {
-        return release::abandon(view, &status);
+        return release::abandon(view, status);
     }
     if status.outcome.is_some() {
-        return release::after_the_end(view, status);
+        return release::after_the_end(view, status.clone());
     }
-    if let Some(refused) = guard(view, &status) {
+    if let Some(refused) = guard(view, status) {
         return refused;
     }
-    if let Some(ending) = ending::due(view, &status) {
-        return ending::go(view, status, ending);
+    if let Some(ending) = ending::due(view, status) {
+        return ending::go(view, status.clone(), ending);
     }
     if status.confirmed_at.is_none() && !status.locks.is_empty() {
-        return planning::unlock(status);
+        return planning::unlock(status.clone());
     }
-    if let Some((reason, words)) = paused(view, &status) {
-        return stall(status, reason, words);
+    if let Some((reason, words)) = paused(view, status) {
+        return stall(status.clone(), reason, words);
     }
     if status.undo.is_some() {
-        return undoing::go_on(view, status);
+        return undoing::go_on(view, status.clone());
     }
-    let Some(plan) = status.plan.clone() else { return planning::plan(view, status) };
+    let Some(plan) = &status.plan else { return planning::plan(view, status.clone()) };
     if status.confirmed_at.is_none() {
-        return planning::confirm(view, status, &plan);
+        return planning::confirm(view, status.clone(), plan);
     }
     if status.locks.is_empty() && !plan.steps.is_empty() {
-        return planning::lock(view, status, &plan);
+        return planning::lock(view, status.clone(), plan);
     }
     if !plan.release.is_empty() && !view.holds() && status.verifying_since.is_none() {
-        return release::hold(view, status, &plan);
+        return release::hold(view, status.clone(), plan);
     }
-    match running::go_on(view, &status, &plan) {
+    match running::go_on(view, status, plan) {
         Some(decision) => decision,
-        None => verifying::verify(view, status, &plan),
+        None => verifying::verify(view, status.clone(), plan),
     }
 }
 

@@ -1,0 +1,207 @@
+//! Which runs are made: the clean one, every single cut, pairs of cuts; and what came of them.
+
+use crate::driver::{Lab, Prepared, Report};
+use crate::fault::{Cut, shown};
+use crate::plans::Row;
+use crate::world::Violation;
+use std::time::{Duration, Instant};
+
+/// What the runs of one plan came to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub plan: &'static str,
+    /// Operations of the clean run.
+    pub operations: usize,
+    /// Single cuts.
+    pub singles: usize,
+    pub runs: usize,
+    pub asked: usize,
+    pub violations: Vec<Found>,
+    pub violated: usize,
+    pub took: Duration,
+}
+
+/// A violation, with what replays it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub cuts: Vec<Cut>,
+    pub violation: Violation,
+}
+
+impl Tally {
+    pub fn take(&mut self, cuts: &[Cut], report: &Report) {
+        self.runs += 1;
+        self.asked += usize::from(report.end.asked);
+        self.violated += usize::from(!report.violations.is_empty());
+        for violation in &report.violations {
+            // A few of each kind are enough to look at.
+            let known = self.violations.iter().filter(|found| found.violation.oracle == violation.oracle).count();
+            if known < 3 {
+                println!("   --plan {} --cuts {}: {}", self.plan, shown(cuts), violation.oracle);
+                self.violations.push(Found { cuts: cuts.to_vec(), violation: violation.clone() });
+            }
+        }
+    }
+
+    /// The other half of the same plan's runs.
+    pub fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.asked += other.asked;
+        self.violated += other.violated;
+        self.violations.extend(other.violations);
+        self.took = self.took.max(other.took);
+    }
+
+    /// The lines that replay what was found.
+    pub fn replays(&self) -> Vec<String> {
+        let line = |found: &Found| {
+            let Violation { oracle, words } = &found.violation;
+            format!("--plan {} --cuts {}\n      {oracle}: {words}", self.plan, shown(&found.cuts))
+        };
+        self.violations.iter().map(line).collect()
+    }
+}
+
+/// Every cut that makes a difference after operation `after`, given what the operations are.
+pub fn cuts_after(report: &Report, after: usize) -> impl Iterator<Item = Cut> {
+    let kinds = report.ops.iter().enumerate().skip(after);
+    kinds.flat_map(|(index, what)| what.kinds().iter().map(move |kind| Cut { at: index + 1, kind: *kind }))
+}
+
+/// Runs `work` on a thread of its own, on a runtime with virtual time.
+pub fn on_a_thread<T, Work, Fut>(work: Work) -> std::thread::JoinHandle<T>
+where
+    T: Send + 'static,
+    Work: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = T>,
+{
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let _listening = tracing::subscriber::set_default(crate::logs::Listener);
+        tokio::task::LocalSet::new().block_on(&runtime, work())
+    };
+    // Client, API server and engine are polled on one stack here, and in a debug build their futures are large.
+    std::thread::Builder::new().stack_size(32 * 1024 * 1024).spawn(run).unwrap()
+}
+
+/// The plan with its clean run, which must be without fault.
+pub async fn clean(lab: &Lab, row: &Row) -> (Prepared, Report) {
+    let (prepared, report, wrong) = tried(lab, row).await;
+    assert!(wrong.is_empty(), "{wrong}");
+    (prepared, report)
+}
+
+/// The plan with its clean run, and what is wrong with it in words.
+pub async fn tried(lab: &Lab, row: &Row) -> (Prepared, Report, String) {
+    let prepared = lab.prepare(row).await;
+    let report = lab.run(&prepared, &[], None, false).await;
+    let gone = if row.asks { "NeedsHuman" } else { "gone" };
+    let wanted = row.ends.map_or(gone.to_owned(), |outcome| format!("{outcome:?}"));
+    let wrong = match report.violations.is_empty() && report.end.outcome == wanted {
+        true => String::new(),
+        false => format!("{} ends {}, not {wanted}: {:?}", row.name, report.end.outcome, report.violations),
+    };
+    (prepared, report, wrong)
+}
+
+/// The table, and below it the lines that replay what was found.
+pub fn print(tallies: &[Tally]) {
+    println!("{:<30} {:>10} {:>6} {:>8} {:>8} {:>14}", "plan", "operations", "cuts", "runs", "violated", "NeedsHuman");
+    let mut all = Tally { plan: "all", ..Tally::default() };
+    for tally in tallies {
+        print_row(tally);
+        all.operations += tally.operations;
+        all.singles += tally.singles;
+        all.add(tally.clone());
+    }
+    print_row(&all);
+    for tally in tallies {
+        tally.replays().iter().for_each(|line| println!("   {line}"));
+    }
+}
+
+fn print_row(tally: &Tally) {
+    let Tally { plan, operations, singles, runs, violated, asked, .. } = tally;
+    let share = 100.0 * *asked as f64 / (*runs).max(1) as f64;
+    println!("{plan:<30} {operations:>10} {singles:>6} {runs:>8} {violated:>8} {asked:>6} {share:>6.1}%");
+}
+
+/// What is explored.
+#[derive(Clone)]
+pub struct Scope {
+    pub plan: String,
+    pub pairs: bool,
+    pub budget: usize,
+    pub seed: u64,
+    pub workers: usize,
+    /// Every so manieth single cut is tried; 1: all.
+    pub stride: usize,
+}
+
+/// Explores everything in scope over all workers, prints progress and the table. How many runs broke a promise.
+pub fn everything(scope: &Scope) -> usize {
+    let began = Instant::now();
+    let rows: Vec<Row> = crate::plans::rows().into_iter().filter(|row| row.name.contains(&scope.plan)).collect();
+    let mut tallies = Vec::new();
+    for row in rows {
+        let work = |worker| {
+            let (scope, row) = (scope.clone(), row.clone());
+            on_a_thread(move || async move { explore(&row, worker, &scope).await })
+        };
+        let workers: Vec<_> = (0..scope.workers).map(work).collect();
+        let mut done = workers.into_iter().map(|worker| worker.join().unwrap());
+        let mut tally = done.next().unwrap();
+        done.for_each(|other| tally.add(other));
+        let rate = tally.runs as f64 / tally.took.as_secs_f64().max(0.001);
+        println!(
+            "{:>7.1}s {}: {} runs, {} violated, {rate:.0} runs/s",
+            began.elapsed().as_secs_f64(),
+            tally.plan,
+            tally.runs,
+            tally.violated
+        );
+        tallies.push(tally);
+    }
+    print(&tallies);
+    println!("seed {}, {:.1} s", scope.seed, began.elapsed().as_secs_f64());
+    tallies.iter().map(|tally| tally.violated).sum()
+}
+
+/// One worker's part of one plan: single cuts, and each with every second one after it.
+async fn explore(row: &Row, worker: usize, scope: &Scope) -> Tally {
+    let began = Instant::now();
+    let lab = Lab::new();
+    let (prepared, first) = clean(&lab, row).await;
+    let cuts: Vec<Cut> = cuts_after(&first, 0).collect();
+    let mut tally = Tally { plan: row.name, operations: first.ops.len(), singles: cuts.len(), ..Tally::default() };
+    let budget = scope.budget / scope.workers;
+    let mut random = scope.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(worker as u64);
+    // About as many second cuts as first ones: the share of pairs that fits into the budget.
+    let all = cuts.len() * cuts.len() / 2 / scope.workers;
+    let keep = if all == 0 { u64::MAX } else { (u64::MAX as f64 * (budget as f64 / all as f64).min(1.0)) as u64 };
+    for cut in cuts.into_iter().step_by(scope.stride).skip(worker).step_by(scope.workers) {
+        let report = lab.run(&prepared, &[cut], Some(&first.end), false).await;
+        tally.take(&[cut], &report);
+        if !scope.pairs {
+            continue;
+        }
+        for second in cuts_after(&report, cut.at) {
+            if tally.runs < budget && next(&mut random) <= keep {
+                let both = [cut, second];
+                let report = lab.run(&prepared, &both, Some(&first.end), false).await;
+                tally.take(&both, &report);
+            }
+        }
+    }
+    tally.took = began.elapsed();
+    tally
+}
+
+/// splitmix64: the same seed gives the same sample.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

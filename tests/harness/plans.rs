@@ -1,0 +1,391 @@
+//! The plans that are cut: one row each. A new strategy or platform is one more row.
+
+use crate::model::Trouble;
+use crate::script::{Act, When};
+use savepoint::api::Outcome;
+use std::time::Duration;
+
+/// A component of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `web`: class S.
+    Netlify,
+    /// `admin`: another one, on a site of its own.
+    SecondNetlify,
+    /// `api`: class N for code, S for the rest.
+    Render,
+    /// `source`: classes C and K, by a new commit.
+    Branch,
+    /// `source`: class C, by a forced move, which destroys.
+    ForcedBranch,
+    /// `flags`: class S, one call each.
+    Flags,
+    /// `db`: class D.
+    Database,
+}
+
+/// Name of the component that stands for a database.
+pub const DATABASE: &str = "db";
+
+/// A hook of the first component.
+#[derive(Clone, Copy)]
+pub struct Hook {
+    pub name: &'static str,
+    pub when: &'static str,
+    pub on_error: &'static str,
+    pub repeatable: bool,
+    /// It answers that it will not.
+    pub fails: bool,
+}
+
+/// One plan.
+#[derive(Clone)]
+pub struct Row {
+    pub name: &'static str,
+    pub parts: &'static [Part],
+    pub strategy: &'static str,
+    /// `previous`, `good` (the backup), `first` (undo of the earlier request), or nothing.
+    pub to: &'static str,
+    pub freeze: &'static str,
+    pub confirmation: &'static str,
+    /// More fields of the request's spec, as JSON.
+    pub spec: &'static str,
+    /// An earlier request, which has ended before anything is cut: its spec as JSON.
+    pub first: &'static str,
+    /// Another request at the same time: its spec as JSON.
+    pub also: &'static str,
+    /// Since the backup, a variable was added, which the plan therefore deletes.
+    pub deletes: bool,
+    /// Hosted components have a failover.
+    pub failover: bool,
+    pub suspended: bool,
+    pub releases: bool,
+    pub hooks: &'static [Hook],
+    pub trouble: &'static [(&'static str, Trouble)],
+    pub lines: &'static [(When, Act)],
+    /// How the clean run ends. `None`: the request is gone.
+    pub ends: Option<Outcome>,
+    /// The clean run waits for a person.
+    pub asks: bool,
+}
+
+const BASE: Row = Row {
+    name: "",
+    parts: &[Part::Netlify],
+    strategy: "Code",
+    to: "previous",
+    freeze: "None",
+    confirmation: "Destructive",
+    spec: "{}",
+    first: "",
+    also: "",
+    deletes: false,
+    failover: false,
+    suspended: false,
+    releases: false,
+    hooks: &[],
+    trouble: &[],
+    lines: &[],
+    ends: Some(Outcome::Succeeded),
+    asks: false,
+};
+
+const BEFORE: Hook =
+    Hook { name: "drain", when: "BeforeRollback", on_error: "Stop", repeatable: false, fails: false };
+const AFTER: Hook =
+    Hook { name: "purge", when: "AfterRollback", on_error: "Continue", repeatable: true, fails: false };
+const DURING: &str = "DuringRollback";
+const UNTIL: &str = "UntilReleased";
+
+/// Every plan.
+pub fn rows() -> Vec<Row> {
+    [code(), values(), flags(), data(), whole(), interrupted(), deleted(), failing(), others()].concat()
+}
+
+fn code() -> Vec<Row> {
+    use Part::{Branch, ForcedBranch, Render};
+    vec![
+        Row { name: "code-set", ..BASE },
+        Row { name: "code-set-frozen", freeze: UNTIL, releases: true, ..BASE },
+        Row { name: "code-set-held", freeze: UNTIL, ..BASE },
+        Row { name: "code-keyless", parts: &[Render], ..BASE },
+        Row { name: "code-keyless-frozen", parts: &[Render], freeze: DURING, ..BASE },
+        Row { name: "code-branch", parts: &[Branch], to: "good", ..BASE },
+        Row { name: "code-branch-forced", parts: &[ForcedBranch], to: "good", ..BASE },
+        Row { name: "code-unsaved", parts: &[Render], spec: r#"{"safetyBackup": "Skip"}"#, ..BASE },
+        Row { name: "code-hooks", parts: &[Render], hooks: &[BEFORE, AFTER], ..BASE },
+        Row {
+            name: "code-hook-that-may-fail",
+            hooks: &[Hook { fails: true, ..AFTER }],
+            ..BASE
+        },
+        Row {
+            name: "code-hook-that-stops",
+            hooks: &[Hook { fails: true, ..BEFORE }],
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
+        Row { name: "code-ttl", spec: r#"{"ttl": "60s"}"#, ends: None, ..BASE },
+    ]
+}
+
+fn values() -> Vec<Row> {
+    use Part::{Netlify, Render};
+    const OVER: &str = r#"{"strategy": "Failover"}"#;
+    vec![
+        Row { name: "environment-set", strategy: "Environment", to: "good", deletes: true, ..BASE },
+        Row { name: "environment-keyless", parts: &[Render], strategy: "Environment", to: "good", ..BASE },
+        Row { name: "failover-set", strategy: "Failover", to: "", failover: true, ..BASE },
+        Row { name: "failover-keyless", parts: &[Render, Netlify], strategy: "Failover", to: "", failover: true, ..BASE },
+        Row { name: "failback", parts: &[Render, Netlify], strategy: "Failback", to: "", failover: true, first: OVER, ..BASE },
+    ]
+}
+
+fn flags() -> Vec<Row> {
+    use Part::{Flags, Netlify};
+    const STEPS: &str = r#"{"gradual": {"steps": [50, 25, 0], "interval": "60s"}}"#;
+    vec![
+        Row { name: "flags-off", parts: &[Flags], strategy: "FeatureFlags", to: "", ..BASE },
+        Row { name: "flags-recorded", parts: &[Flags], strategy: "FeatureFlags", to: "good", ..BASE },
+        Row { name: "gradual", parts: &[Flags], strategy: "Gradual", to: "good", spec: STEPS, ..BASE },
+        Row {
+            name: "gradual-cancelled",
+            parts: &[Flags],
+            strategy: "Gradual",
+            to: "good",
+            spec: STEPS,
+            lines: &[(When::Verified(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..BASE
+        },
+        Row {
+            name: "auto-flags-first",
+            parts: &[Flags, Netlify],
+            strategy: "Auto",
+            spec: r#"{"issue": "UiBug"}"#,
+            ..BASE
+        },
+    ]
+}
+
+fn data() -> Vec<Row> {
+    use Part::{Database, Render};
+    const DATABASE_ONLY: Row =
+        Row { name: "data", parts: &[Database], strategy: "Database", to: "good", spec: r#"{"safetyBackup": "SkipData"}"#, ..BASE };
+    vec![
+        DATABASE_ONLY,
+        Row { name: "data-unsaved", spec: r#"{"safetyBackup": "Skip"}"#, ..DATABASE_ONLY },
+        Row {
+            name: "data-hooks",
+            hooks: &[BEFORE, Hook { repeatable: true, ..AFTER }],
+            confirmation: "Never",
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-cancelled",
+            lines: &[(When::Verified(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-refused",
+            trouble: &[("db", Trouble::Refuses("restore"))],
+            ends: Some(Outcome::Failed),
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-refused-then-undone",
+            spec: r#"{"safetyBackup": "SkipData", "onStepFailure": "Undo"}"#,
+            trouble: &[("db", Trouble::Refuses("restore"))],
+            ends: Some(Outcome::Failed),
+            ..DATABASE_ONLY
+        },
+        Row {
+            name: "data-code-keyless",
+            parts: &[Database, Render],
+            strategy: "Auto",
+            spec: r#"{"issue": "DataCorruption", "safetyBackup": "Skip", "components": ["db"]}"#,
+            ..DATABASE_ONLY
+        },
+    ]
+}
+
+fn whole() -> Vec<Row> {
+    use Part::{Branch, Flags, Netlify, Render, SecondNetlify};
+    vec![
+        Row { name: "full-set", strategy: "Full", to: "good", freeze: DURING, deletes: true, ..BASE },
+        Row { name: "full-previous", strategy: "Code", parts: &[Netlify, Branch], ..BASE },
+        Row {
+            name: "full-five",
+            parts: &[Render, Netlify, SecondNetlify, Flags, Branch],
+            strategy: "Full",
+            to: "good",
+            freeze: UNTIL,
+            releases: true,
+            confirmation: "Always",
+            ..BASE
+        },
+        Row { name: "dry-run", strategy: "Full", to: "good", spec: r#"{"dryRun": true}"#, ends: Some(Outcome::DryRun), ..BASE },
+        Row {
+            name: "undo-of",
+            strategy: "Full",
+            to: "first",
+            first: r#"{"strategy": "Full", "to": {"backupRef": {"name": "good"}}}"#,
+            ..BASE
+        },
+    ]
+}
+
+fn interrupted() -> Vec<Row> {
+    use Part::{ForcedBranch, Flags};
+    vec![
+        Row {
+            name: "cancelled",
+            strategy: "Full",
+            to: "good",
+            freeze: DURING,
+            lines: &[(When::Intent(2), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..BASE
+        },
+        Row {
+            name: "cancelled-between-look-and-intent",
+            freeze: DURING,
+            lines: &[(When::Inspected(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..BASE
+        },
+        Row {
+            name: "pushed-meanwhile",
+            parts: &[ForcedBranch],
+            to: "good",
+            lines: &[(When::Intent(1), Act::Push("source"))],
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
+        Row {
+            name: "changed-before-confirmation",
+            strategy: "Environment",
+            to: "good",
+            deletes: true,
+            lines: &[(When::Phase("SafetyBackup"), Act::SetVariable("web"))],
+            ..BASE
+        },
+        Row {
+            name: "secret-lost-and-found",
+            strategy: "Full",
+            to: "good",
+            freeze: DURING,
+            lines: &[(When::Verified(2), Act::DeleteSecret), (When::Quiet, Act::RestoreSecret)],
+            ..BASE
+        },
+        Row {
+            name: "suspended-target",
+            parts: &[Flags],
+            strategy: "FeatureFlags",
+            to: "",
+            suspended: true,
+            lines: &[(When::Quiet, Act::Resume)],
+            ..BASE
+        },
+        Row {
+            name: "plan-of-another-version",
+            confirmation: "Always",
+            lines: &[(When::Phase("AwaitingConfirmation"), Act::AgePlan)],
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
+    ]
+}
+
+fn deleted() -> Vec<Row> {
+    use Part::{Database, Flags, Render};
+    let gone = Row { freeze: UNTIL, ends: None, ..BASE };
+    vec![
+        Row {
+            name: "deleted-while-planned",
+            confirmation: "Always",
+            lines: &[(When::Phase("AwaitingConfirmation"), Act::Delete)],
+            ..gone.clone()
+        },
+        Row { name: "deleted-while-saving", lines: &[(When::Phase("SafetyBackup"), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-at-first-intent", lines: &[(When::Intent(1), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted", lines: &[(When::Intent(2), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-at-last-step", lines: &[(When::Verified(2), Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-at-the-end", lines: &[(When::Ended, Act::Delete)], ..gone.clone() },
+        Row { name: "deleted-keyless", parts: &[Render], lines: &[(When::Intent(2), Act::Delete)], ..gone.clone() },
+        Row {
+            name: "deleted-between-look-and-intent",
+            parts: &[Render],
+            lines: &[(When::Inspected(4), Act::Delete)],
+            ..gone.clone()
+        },
+        Row {
+            name: "deleted-while-paused",
+            parts: &[Database],
+            strategy: "Database",
+            to: "good",
+            spec: r#"{"safetyBackup": "SkipData"}"#,
+            lines: &[(When::Intent(2), Act::Delete)],
+            ..gone.clone()
+        },
+        Row {
+            name: "deleted-while-falling",
+            parts: &[Flags],
+            strategy: "Gradual",
+            to: "good",
+            spec: r#"{"gradual": {"steps": [50, 0], "interval": "60s"}}"#,
+            lines: &[(When::Verified(1), Act::Delete)],
+            ..gone
+        },
+    ]
+}
+
+fn failing() -> Vec<Row> {
+    use Part::{Flags, Netlify, Render, SecondNetlify};
+    let failed = Row { parts: &[Flags, Netlify, Render], strategy: "Full", to: "good", ends: Some(Outcome::Failed), ..BASE };
+    const API: (&str, Trouble) = ("api", Trouble::Refuses("roll back"));
+    const ADMIN: (&str, Trouble) = ("admin", Trouble::TurnsBack(Duration::from_secs(25)));
+    const WEB: (&str, Trouble) = ("web", Trouble::TurnsBack(Duration::from_secs(25)));
+    vec![
+        Row { name: "step-fails-stop", trouble: &[API], ..failed.clone() },
+        Row { name: "step-fails-undo", spec: r#"{"onStepFailure": "Undo"}"#, trouble: &[API], ..failed.clone() },
+        Row { name: "step-fails-continue", spec: r#"{"onStepFailure": "Continue"}"#, trouble: &[API], ..failed.clone() },
+        Row {
+            name: "undo-fails",
+            parts: &[Flags, Netlify, SecondNetlify],
+            spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Undo"}}"#,
+            trouble: &[ADMIN, ("web", Trouble::Refuses("publish dep-3"))],
+            ends: None,
+            asks: true,
+            ..failed.clone()
+        },
+        Row {
+            name: "turned-back-undo",
+            parts: &[Flags, Netlify],
+            spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Undo"}}"#,
+            trouble: &[WEB],
+            ..failed.clone()
+        },
+        Row {
+            name: "turned-back-report",
+            parts: &[Netlify],
+            strategy: "Code",
+            to: "previous",
+            spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Report"}}"#,
+            trouble: &[WEB],
+            ..failed
+        },
+    ]
+}
+
+fn others() -> Vec<Row> {
+    use Part::{Netlify, SecondNetlify};
+    const ADMIN: &str = r#"{"strategy": "Code", "components": ["admin"], "to": {"previous": {}}}"#;
+    const WEB: &str = r#"{"strategy": "Code", "components": ["web"], "to": {"previous": {}}}"#;
+    let two = Row { parts: &[Netlify, SecondNetlify], spec: r#"{"components": ["web"]}"#, ..BASE };
+    vec![
+        Row { name: "two-share-a-freeze", freeze: UNTIL, releases: true, also: ADMIN, ..two.clone() },
+        Row { name: "two-want-the-same", freeze: DURING, also: WEB, ..two },
+    ]
+}

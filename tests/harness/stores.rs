@@ -1,0 +1,94 @@
+//! The store of backups in memory: each call is one operation.
+
+use crate::oracles;
+use crate::world::{Broken, Op, Shared, What};
+use futures::future::{BoxFuture, FutureExt};
+use savepoint::store::{Download, ObjectName, Store, StoreError, StoreErrorKind, StoredObject, Upload};
+
+/// The part of the store that belongs to one namespace.
+pub struct InMemory {
+    pub world: Shared,
+    pub namespace: String,
+}
+
+fn failed(kind: StoreErrorKind, message: &str) -> StoreError {
+    StoreError { kind, message: message.into() }
+}
+
+fn broken(_: Broken) -> StoreError {
+    failed(StoreErrorKind::Unavailable, "the store did not answer")
+}
+
+/// What an operation is called: the folder and the kind of file, without the digest, which is another one in each run.
+fn text(verb: &str, name: &ObjectName) -> String {
+    let file = if name.file().ends_with(".age") { "payload" } else { name.file() };
+    format!("store {verb} {file}")
+}
+
+impl Store for InMemory {
+    fn put<'a>(&'a self, name: &'a ObjectName, content: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
+        let op = Op { what: What::StoreWrite, text: text("put", name) };
+        let (name, content) = (name.to_string(), content.to_vec());
+        let put = self.world.cut(op, move |state| {
+            oracles::secrets(state, "the store", &content);
+            match state.things.files.get(&name) {
+                Some(there) if **there != *content => Err(failed(StoreErrorKind::Taken, "there is another object")),
+                _ => {
+                    state.things.files.insert(name, content.into());
+                    Ok(())
+                }
+            }
+        });
+        async { put.await.map_err(broken)? }.boxed()
+    }
+
+    fn get<'a>(&'a self, name: &'a ObjectName, limit: u64) -> BoxFuture<'a, Result<Vec<u8>, StoreError>> {
+        let op = Op { what: What::StoreRead, text: text("get", name) };
+        let name = name.to_string();
+        let get = self.world.cut(op, move |state| match state.things.files.get(&name) {
+            None => Err(failed(StoreErrorKind::Missing, "it is not there")),
+            Some(content) if content.len() as u64 > limit => Err(failed(StoreErrorKind::TooLarge, "it is too large")),
+            Some(content) => Ok(content.to_vec()),
+        });
+        async { get.await.map_err(broken)? }.boxed()
+    }
+
+    /// No row makes a full backup: a dump is made by a task beside the reconciles, which the driver does not cut yet.
+    fn upload<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>, StoreError>> {
+        async { Err(failed(StoreErrorKind::Unavailable, "no dumps here")) }.boxed()
+    }
+
+    fn download<'a>(&'a self, _: &'a ObjectName) -> BoxFuture<'a, Result<(u64, Download), StoreError>> {
+        async { Err(failed(StoreErrorKind::Unavailable, "no dumps here")) }.boxed()
+    }
+
+    fn list<'a>(&'a self, backup_uid: Option<&'a str>) -> BoxFuture<'a, Result<Vec<StoredObject>, StoreError>> {
+        let op = Op { what: What::StoreRead, text: "store list".into() };
+        let prefix = match backup_uid {
+            Some(uid) => format!("{}/{uid}/", self.namespace),
+            None => format!("{}/", self.namespace),
+        };
+        let list = self.world.cut(op, move |state| {
+            let inside = state.things.files.iter().filter(|(name, _)| name.starts_with(&prefix));
+            let object = |(name, content): (&String, &std::sync::Arc<[u8]>)| {
+                let parts: Vec<&str> = name.split('/').collect();
+                let [namespace, folder, file] = parts.as_slice() else { return None };
+                let name = ObjectName::new(namespace, folder, file).ok()?;
+                Some(StoredObject { name, size: content.len() as u64 })
+            };
+            inside.filter_map(object).collect()
+        });
+        async { list.await.map_err(broken) }.boxed()
+    }
+
+    fn delete<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(), StoreError>> {
+        let op = Op { what: What::StoreWrite, text: text("delete", name) };
+        let name = name.to_string();
+        let delete = self.world.cut(op, move |state| drop(state.things.files.remove(&name)));
+        async { delete.await.map_err(broken) }.boxed()
+    }
+
+    fn probe<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+}
