@@ -93,7 +93,10 @@ pub async fn replace_status<K: StatusObject>(client: &Client, object: &K, status
     *wanted.status_mut() = Some(status);
     wanted.meta_mut().managed_fields = None;
     let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    api.replace_status(&object.name_any(), &PostParams::default(), &wanted).await
+    crate::failpoint::reach("before-status");
+    let stored = api.replace_status(&object.name_any(), &PostParams::default(), &wanted).await;
+    crate::failpoint::reach("after-status");
+    stored
 }
 
 /// Whether the two are equal but for times.

@@ -5,6 +5,8 @@ mod support;
 
 mod backups;
 mod crashes;
+mod five;
+mod kills;
 mod objects;
 mod observing;
 mod refusals;
