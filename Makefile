@@ -61,6 +61,19 @@ unit: need-rust need-postgres ## Unit tests, golden plans, platforms against the
 kill: control-plane need-rust ## Kill the operator at any point of a rollback: make kill AT=7, or AT=after-effect:2
 	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_AT=$(or $(AT),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact crashes::killed_at_the_point_that_the_environment_names --nocapture
 
+.PHONY: kill-all
+kill-all: control-plane need-rust need-postgres ## Kill the operator at every point of a rollback of five components (EVERY=10: every tenth)
+	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact kills::killed_at_every_point_of_five_components --nocapture
+
+.PHONY: bench
+bench: control-plane need-rust need-postgres ## Measure recovery and the operator's own share of a rollback (RUNS=5, KILLS=20)
+	@env $(CONTROLPLANE_ENV) cargo bench --locked --bench engine
+
+.PHONY: release-check
+release-check: need-rust ## Build the release and look into it: no kill point may be in it
+	@cargo build --release --locked --bin savepoint
+	@if grep -aqE 'SAVEPOINT_KILL_AT|after-keyless-effect|failpoint' target/release/savepoint; then echo "the release holds kill points" >&2; exit 1; fi
+
 .PHONY: fmt fmt-check
 fmt: ## Format
 	@cargo fmt --all

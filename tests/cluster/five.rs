@@ -66,6 +66,8 @@ async fn full_rollback_of_five_components_and_back_again() {
     assert!(session.simple_query("SELECT 1").await.is_err(), "a session from before is still there");
     assert_eq!(safety_tier(&world, &done).await, Tier::Full);
     assert_eq!((world.platforms.count("render.rollback").await, five.restores().await), (1, 1));
+    // The hold ends after the outcome stands; a plan that was made before would be made anew.
+    target_says(&world, "shop", ConditionType::Frozen, "False/NotFrozen").await;
     // And back again: the safety backup of the first request is what was broken, data and all.
     five.ask("undo", "{undoOf: {name: back}}").await;
     confirm(&world, SHOP, "undo").await;
@@ -87,8 +89,7 @@ async fn a_leader_paused_past_its_lease_repeats_nothing_of_five_components() {
     let epoch = || async { leases.get("savepoint-operator").await.unwrap().spec.unwrap().lease_transitions.unwrap() };
     let before = epoch().await;
     let _second = Operator::start(&world.operator());
-    let slow =
-        json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"slow": {"millis": 1500}}});
+    let slow = json!({"platform": "render", "method": "POST", "path": "rollback", "kind": {"slow": {"millis": 1500}}});
     world.platforms.fault(slow).await;
     five.ask("back", "{backupRef: {name: friday}}").await;
     confirm(&world, SHOP, "back").await;
