@@ -3,7 +3,7 @@
 use crate::five::world;
 use crate::objects::*;
 use crate::support::five::{Five, differences};
-use crate::support::operator::{Operator, read_log};
+use crate::support::operator::{Operator, Start, read_log};
 use crate::support::world::{SYSTEM, World};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 struct Verdict {
     at: String,
     killed: bool,
+    /// It died while an intent was open.
+    unknown: bool,
     /// A person was asked about an unknown outcome.
     asked: bool,
     outcome: Option<Outcome>,
@@ -36,19 +38,40 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// What is wrong with it. `unknown`: at this point nobody can know whether a call was taken.
-    fn faults(&self, unknown: bool) -> Vec<String> {
+    /// What is wrong with it.
+    fn faults(&self) -> Vec<String> {
         let mut faults = self.differs.clone();
         let mut fault = |is_bad: bool, words: &str| faults.extend(is_bad.then(|| words.to_owned()));
-        fault(!self.killed, "the point was not reached");
         fault(self.outcome.is_none(), "did not end");
-        fault(self.asked && !unknown, "a person was asked although the outcome can be known");
+        fault(self.asked && !self.unknown, "a person was asked although the outcome can be known");
         fault(self.asked && self.keyless > 0, "a person was asked although the call left a trace");
         fault(!self.asked && self.outcome != Some(Outcome::Succeeded), "did not succeed");
         fault(self.keyless > 1 || self.restores > 1, "an effect was repeated");
         fault(self.locks > 0, "locks are left");
         fault(!self.stuck.is_empty(), "finalizers are stuck");
         faults
+    }
+}
+
+/// An operator that dies once.
+struct Mortal {
+    operator: Operator,
+    start: Start,
+    since: Instant,
+}
+
+impl Mortal {
+    /// Starts it again once it is dead, and then to live.
+    async fn revive(&mut self, world: &World, verdict: &mut Verdict) {
+        if verdict.killed || !self.operator.has_ended() {
+            return;
+        }
+        verdict.killed = true;
+        verdict.unknown = died_with_an_open_intent(&points(&read_log(&self.start.log)));
+        free_the_lease(world).await;
+        self.start.kill_at = None;
+        self.since = Instant::now();
+        self.operator = Operator::start(&self.start);
     }
 }
 
@@ -70,30 +93,21 @@ impl Loop<'_> {
         start.kill_at = Some(at.into());
         start.log = self.world.folder.join(format!("operator-{}.log", self.runs));
         free_the_lease(self.world).await;
-        let mut operator = Operator::start(&start);
+        let mut mortal = Mortal { operator: Operator::start(&start), start, since: Instant::now() };
         let mut verdict = Verdict { at: at.into(), ..Verdict::default() };
         self.five.ask(&name, "{backupRef: {name: friday}}").await;
         let begun = Instant::now();
-        let mut since = begun;
         while begun.elapsed() < PATIENCE {
-            if !verdict.killed && operator.has_ended() {
-                verdict.killed = true;
-                free_the_lease(self.world).await;
-                since = Instant::now();
-                start.kill_at = None;
-                operator = Operator::start(&start);
-            }
-            if self.look(&name, &mut verdict, since).await {
+            mortal.revive(self.world, &mut verdict).await;
+            if self.look(&name, &mut verdict, mortal.since).await {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         let now = self.effects().await;
         (verdict.keyless, verdict.restores) = (now.0 - keyless, now.1 - restores);
-        self.clean_up(&mut verdict).await;
-        // A point of the very end: dead after the object was let go.
-        verdict.killed |= operator.has_ended();
-        operator.kill().await;
+        self.clean_up(&mut mortal, &mut verdict).await;
+        mortal.operator.kill().await;
         verdict
     }
 
@@ -138,13 +152,14 @@ impl Loop<'_> {
     }
 
     /// Deletes the safety backups, and looks what is left.
-    async fn clean_up(&self, verdict: &mut Verdict) {
+    async fn clean_up(&self, mortal: &mut Mortal, verdict: &mut Verdict) {
         let backups = api::<DeploymentBackup>(self.world, SHOP);
         let safety = ListParams::default().labels(MADE_BY_LABEL);
         let _ = backups.delete_collection(&DeleteParams::default(), &safety).await.unwrap();
         let locks: Api<Lease> = Api::namespaced(self.world.admin.clone(), SYSTEM);
         let ends = Instant::now() + Duration::from_secs(20);
         loop {
+            mortal.revive(self.world, verdict).await;
             let left = backups.list(&safety).await.unwrap().items.into_iter().map(|backup| backup.name_any());
             let requests = api::<RollbackRequest>(self.world, SHOP).list(&ListParams::default()).await.unwrap().items;
             verdict.stuck = left.chain(requests.into_iter().map(|request| request.name_any())).collect();
@@ -171,15 +186,10 @@ fn points(log: &str) -> Vec<String> {
     lines.filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
 }
 
-/// Points at which a call without a key may have been taken and nothing says so: from the intent on to the record of the outcome.
-fn unknown(points: &[String]) -> Vec<String> {
-    let mut unknown = Vec::new();
-    for (effect, _) in points.iter().enumerate().filter(|(_, point)| point.starts_with("after-keyless-effect:")) {
-        let intent = points[..effect].iter().rposition(|point| point.starts_with("before-intent:")).unwrap();
-        let outcome = points[effect..].iter().position(|point| point.starts_with("after-outcome:")).unwrap();
-        unknown.extend_from_slice(&points[intent + 1..effect + outcome]);
-    }
-    unknown
+/// Whether the operator died while an intent was open: whether its call was taken, no log says.
+fn died_with_an_open_intent(points: &[String]) -> bool {
+    let of_step = |point: &&String| point.starts_with("before-intent:") || point.starts_with("after-outcome:");
+    points.iter().rfind(of_step).is_some_and(|last| last.starts_with("before-intent:"))
 }
 
 /// A clean run, then one run for each of the points that `choose` leaves of it. Prints a table as it goes.
@@ -192,21 +202,22 @@ async fn kill_at(choose: impl FnOnce(Vec<String>) -> Vec<String>) {
     operator.kill().await;
     let mut rounds = Loop { world: &world, five, runs: 0 };
     let clean = rounds.run("never").await;
-    assert_eq!(clean.faults(false), ["the point was not reached"], "{clean:?}");
+    assert_eq!(clean.faults(), [""; 0], "{clean:?}");
     let points = points(&read_log(&world.folder.join("operator-1.log")));
-    let unknown = unknown(&points);
     println!("{} points; a run that is not killed takes {:.1} s", points.len(), clean.took.as_secs_f64());
-    println!("| point | outcome | asked | keyless | restores | locks | s | wrong |\n|---|---|---|---|---|---|---|---|");
+    println!(
+        "| point | killed | outcome | asked | keyless | restores | locks | s | wrong |\n|---|---|---|---|---|---|---|---|---|"
+    );
     let mut bad = Vec::new();
     for at in choose(points) {
         let verdict = rounds.run(&at).await;
-        let faults = verdict.faults(unknown.contains(&at));
-        let Verdict { outcome, asked, keyless, restores, locks, took, .. } = &verdict;
-        let (outcome, asked) =
-            (outcome.map_or("none".into(), |outcome| format!("{outcome:?}")), if *asked { "yes" } else { "" });
+        let faults = verdict.faults();
+        let Verdict { at, outcome, asked, keyless, restores, locks, took, .. } = &verdict;
+        let (killed, asked) = (yes(verdict.killed), yes(*asked));
+        let outcome = outcome.map_or("none".into(), |outcome| format!("{outcome:?}"));
         let seconds = took.as_secs_f64();
         println!(
-            "| {at} | {outcome} | {asked} | {keyless} | {restores} | {locks} | {seconds:.1} | {} |",
+            "| {at} | {killed} | {outcome} | {asked} | {keyless} | {restores} | {locks} | {seconds:.1} | {} |",
             faults.join("; ")
         );
         if !faults.is_empty() {
@@ -214,6 +225,10 @@ async fn kill_at(choose: impl FnOnce(Vec<String>) -> Vec<String>) {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+const fn yes(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "" }
 }
 
 /// About every kind of thing that leaves the process; `make kill-all` goes through all of them.

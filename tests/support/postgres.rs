@@ -154,7 +154,15 @@ impl<'a> Database<'a> {
     pub async fn run(&self, statements: &str) {
         let client = self.server.connect(&self.name, &self.name).await.unwrap();
         let statements = format!("SET default_transaction_read_only = off; {statements}");
-        client.batch_execute(&statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+        // The operator may be reading: whoever loses a deadlock begins again.
+        let deadlock = |error: &tokio_postgres::Error| error.code().is_some_and(|code| code.code() == "40P01");
+        loop {
+            match client.batch_execute(&statements).await {
+                Ok(()) => return,
+                Err(error) if deadlock(&error) => {}
+                Err(error) => panic!("{statements}: {error:?}"),
+            }
+        }
     }
 
     /// One value, as text.
