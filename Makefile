@@ -69,6 +69,19 @@ SEED ?= 1
 proof: need-rust ## Cut the operator off at pairs of operations of every plan, and check what comes of it: make proof RUNS=20000 SEED=7 PLAN=full
 	@cargo run -q --locked --release --features failpoints --example proof -- --pairs --budget-runs $(RUNS) --seed $(SEED) --plan "$(PLAN)"
 
+.PHONY: kill-all
+kill-all: control-plane need-rust need-postgres ## Kill the operator at every point of a rollback of five components (EVERY=10: every tenth)
+	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact kills::killed_at_every_point_of_five_components --nocapture
+
+.PHONY: bench
+bench: control-plane need-rust need-postgres ## Measure recovery and the operator's own share of a rollback (RUNS=5, KILLS=20)
+	@env $(CONTROLPLANE_ENV) cargo bench --locked --bench engine
+
+.PHONY: release-check
+release-check: need-rust ## Build the release and look into it: no kill point may be in it
+	@cargo build --release --locked --bin savepoint
+	@if grep -aqE 'SAVEPOINT_KILL_AT|after-keyless-effect|failpoint' target/release/savepoint; then echo "the release holds kill points" >&2; exit 1; fi
+
 .PHONY: fmt fmt-check
 fmt: ## Format
 	@cargo fmt --all

@@ -37,5 +37,8 @@ pub(super) async fn take_off<K: StatusObject>(context: &Context, object: &K) -> 
 async fn write<K: StatusObject>(context: &Context, object: &K, finalizers: Vec<String>) -> Result<K, kube::Error> {
     let api = Api::<K>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
-    api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(body)).await
+    crate::failpoint::reach("before-finalizer");
+    let stored = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
+    crate::failpoint::reach("after-finalizer");
+    stored
 }

@@ -96,7 +96,10 @@ pub async fn replace_status<K: StatusObject>(client: &Client, object: &K, status
     if crate::failpoint::planted("ignore-409") {
         wanted.meta_mut().resource_version = api.get(&object.name_any()).await?.resource_version();
     }
-    api.replace_status(&object.name_any(), &PostParams::default(), &wanted).await
+    crate::failpoint::reach("before-status");
+    let stored = api.replace_status(&object.name_any(), &PostParams::default(), &wanted).await;
+    crate::failpoint::reach("after-status");
+    stored
 }
 
 /// Whether the two are equal but for times.

@@ -214,10 +214,12 @@ impl Session {
         }
         self.enter(operation, &request.quota).map_err(SendError::NotApplied)?;
         let ready = self.request(&outgoing).map_err(SendError::NotApplied)?;
+        crate::failpoint::reach("before-call");
         let sent = match &self.door {
             Some(door) => door.exchange(self.shared.egress(), ready, deadline).await,
             None => self.shared.send(ready, deadline).await,
         };
+        crate::failpoint::reach("after-call");
         match sent {
             Ok(answer) => self.accept(&outgoing, answer, request.verb),
             Err(broken) if broken.is_unsent() => Err(SendError::NotApplied(self.broken(operation, broken))),

@@ -187,7 +187,12 @@ impl DirectoryStore {
 impl Store for DirectoryStore {
     fn put<'a>(&'a self, name: &'a ObjectName, content: &'a [u8]) -> BoxFuture<'a, Result<(), StoreError>> {
         let (name, content) = (name.clone(), content.to_vec());
-        self.blocking(move |store| store.put_now(&name, &content))
+        self.blocking(move |store| {
+            crate::failpoint::reach("before-store");
+            let stored = store.put_now(&name, &content);
+            crate::failpoint::reach("after-store");
+            stored
+        })
     }
 
     fn get<'a>(&'a self, name: &'a ObjectName, limit: u64) -> BoxFuture<'a, Result<Vec<u8>, StoreError>> {

@@ -9,6 +9,8 @@ mod fidelity_script;
 mod backups;
 mod crashes;
 mod fidelity;
+mod five;
+mod kills;
 mod objects;
 mod observing;
 mod refusals;

@@ -52,7 +52,8 @@ fn stride() -> usize {
 
 #[test]
 fn every_single_cut_of_every_plan() {
-    let scope = explore::Scope { plan: String::new(), pairs: false, budget: usize::MAX, seed: 0, workers: 2, stride: stride() };
+    let scope =
+        explore::Scope { plan: String::new(), pairs: false, budget: usize::MAX, seed: 0, workers: 2, stride: stride() };
     assert_eq!(explore::everything(&scope), 0, "runs that broke a promise");
 }
 

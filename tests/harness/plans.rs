@@ -90,10 +90,8 @@ const BASE: Row = Row {
     asks: false,
 };
 
-const BEFORE: Hook =
-    Hook { name: "drain", when: "BeforeRollback", on_error: "Stop", repeatable: false, fails: false };
-const AFTER: Hook =
-    Hook { name: "purge", when: "AfterRollback", on_error: "Continue", repeatable: true, fails: false };
+const BEFORE: Hook = Hook { name: "drain", when: "BeforeRollback", on_error: "Stop", repeatable: false, fails: false };
+const AFTER: Hook = Hook { name: "purge", when: "AfterRollback", on_error: "Continue", repeatable: true, fails: false };
 const DURING: &str = "DuringRollback";
 const UNTIL: &str = "UntilReleased";
 
@@ -114,11 +112,7 @@ fn code() -> Vec<Row> {
         Row { name: "code-branch-forced", parts: &[ForcedBranch], to: "good", ..BASE },
         Row { name: "code-unsaved", parts: &[Render], spec: r#"{"safetyBackup": "Skip"}"#, ..BASE },
         Row { name: "code-hooks", parts: &[Render], hooks: &[BEFORE, AFTER], ..BASE },
-        Row {
-            name: "code-hook-that-may-fail",
-            hooks: &[Hook { fails: true, ..AFTER }],
-            ..BASE
-        },
+        Row { name: "code-hook-that-may-fail", hooks: &[Hook { fails: true, ..AFTER }], ..BASE },
         Row {
             name: "code-hook-that-stops",
             hooks: &[Hook { fails: true, ..BEFORE }],
@@ -136,8 +130,23 @@ fn values() -> Vec<Row> {
         Row { name: "environment-set", strategy: "Environment", to: "good", deletes: true, ..BASE },
         Row { name: "environment-keyless", parts: &[Render], strategy: "Environment", to: "good", ..BASE },
         Row { name: "failover-set", strategy: "Failover", to: "", failover: true, ..BASE },
-        Row { name: "failover-keyless", parts: &[Render, Netlify], strategy: "Failover", to: "", failover: true, ..BASE },
-        Row { name: "failback", parts: &[Render, Netlify], strategy: "Failback", to: "", failover: true, first: OVER, ..BASE },
+        Row {
+            name: "failover-keyless",
+            parts: &[Render, Netlify],
+            strategy: "Failover",
+            to: "",
+            failover: true,
+            ..BASE
+        },
+        Row {
+            name: "failback",
+            parts: &[Render, Netlify],
+            strategy: "Failback",
+            to: "",
+            failover: true,
+            first: OVER,
+            ..BASE
+        },
     ]
 }
 
@@ -170,8 +179,14 @@ fn flags() -> Vec<Row> {
 
 fn data() -> Vec<Row> {
     use Part::{Database, Render};
-    const DATABASE_ONLY: Row =
-        Row { name: "data", parts: &[Database], strategy: "Database", to: "good", spec: r#"{"safetyBackup": "SkipData"}"#, ..BASE };
+    const DATABASE_ONLY: Row = Row {
+        name: "data",
+        parts: &[Database],
+        strategy: "Database",
+        to: "good",
+        spec: r#"{"safetyBackup": "SkipData"}"#,
+        ..BASE
+    };
     vec![
         DATABASE_ONLY,
         Row { name: "data-unsaved", spec: r#"{"safetyBackup": "Skip"}"#, ..DATABASE_ONLY },
@@ -225,7 +240,14 @@ fn whole() -> Vec<Row> {
             confirmation: "Always",
             ..BASE
         },
-        Row { name: "dry-run", strategy: "Full", to: "good", spec: r#"{"dryRun": true}"#, ends: Some(Outcome::DryRun), ..BASE },
+        Row {
+            name: "dry-run",
+            strategy: "Full",
+            to: "good",
+            spec: r#"{"dryRun": true}"#,
+            ends: Some(Outcome::DryRun),
+            ..BASE
+        },
         Row {
             name: "undo-of",
             strategy: "Full",
@@ -237,7 +259,7 @@ fn whole() -> Vec<Row> {
 }
 
 fn interrupted() -> Vec<Row> {
-    use Part::{ForcedBranch, Flags};
+    use Part::{Flags, ForcedBranch};
     vec![
         Row {
             name: "cancelled",
@@ -343,14 +365,20 @@ fn deleted() -> Vec<Row> {
 
 fn failing() -> Vec<Row> {
     use Part::{Flags, Netlify, Render, SecondNetlify};
-    let failed = Row { parts: &[Flags, Netlify, Render], strategy: "Full", to: "good", ends: Some(Outcome::Failed), ..BASE };
+    let failed =
+        Row { parts: &[Flags, Netlify, Render], strategy: "Full", to: "good", ends: Some(Outcome::Failed), ..BASE };
     const API: (&str, Trouble) = ("api", Trouble::Refuses("roll back"));
     const ADMIN: (&str, Trouble) = ("admin", Trouble::TurnsBack(Duration::from_secs(25)));
     const WEB: (&str, Trouble) = ("web", Trouble::TurnsBack(Duration::from_secs(25)));
     vec![
         Row { name: "step-fails-stop", trouble: &[API], ..failed.clone() },
         Row { name: "step-fails-undo", spec: r#"{"onStepFailure": "Undo"}"#, trouble: &[API], ..failed.clone() },
-        Row { name: "step-fails-continue", spec: r#"{"onStepFailure": "Continue"}"#, trouble: &[API], ..failed.clone() },
+        Row {
+            name: "step-fails-continue",
+            spec: r#"{"onStepFailure": "Continue"}"#,
+            trouble: &[API],
+            ..failed.clone()
+        },
         Row {
             name: "undo-fails",
             parts: &[Flags, Netlify, SecondNetlify],

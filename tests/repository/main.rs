@@ -4,6 +4,7 @@ mod architecture;
 mod cel_cases;
 mod chart;
 mod code;
+mod failpoints;
 mod files;
 mod generated;
 mod helm;

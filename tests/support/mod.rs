@@ -2,8 +2,10 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub mod control_plane;
+pub mod five;
 pub mod operator;
 pub mod platforms;
+pub mod postgres;
 pub mod scenario;
 pub mod wait;
 pub mod world;

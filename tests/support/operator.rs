@@ -59,6 +59,11 @@ impl Operator {
         self.child.kill().await.unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until the operator has ended by itself, and says how.
     pub async fn ended(mut self) -> std::process::ExitStatus {
         let ended = tokio::time::timeout(super::wait::BOUND, self.child.wait()).await;

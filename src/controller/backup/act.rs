@@ -22,8 +22,9 @@ use std::time::Duration;
 const FORMAT: &str = "age+json";
 /// Longest time for reading every component and writing the payload.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// How often it is looked how far a dump is.
-const DUMP_LOOK: Duration = Duration::from_secs(2);
+/// How soon, and how often at least, it is looked how far a dump is. In between: as long as it has been under way, so that a small one is
+/// not kept waiting and a large one is not stared at.
+const DUMP_LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Reads every component and writes the encrypted payload. Status then pins what was written.
 pub(super) async fn capture(
@@ -38,9 +39,9 @@ pub(super) async fn capture(
     };
     let dumped = match dumped {
         Err(refusal) => return Ok(refused(context, backup, target, refusal).await),
-        Ok(data::Standing::Running(message)) => {
+        Ok(data::Standing::Running(age, message)) => {
             let standing = Standing::Working(Reason::Progressing, message);
-            return Ok(Step::new(backup, status, standing, Outcome::After(DUMP_LOOK)));
+            return Ok(Step::new(backup, status, standing, Outcome::After(age.clamp(DUMP_LOOK.0, DUMP_LOOK.1))));
         }
         Ok(data::Standing::Done(dumped)) => dumped,
     };

@@ -3,6 +3,7 @@
 
 use super::load;
 use crate::api::*;
+use crate::clock::monotonic;
 use crate::controller::backup_store::OpenedStore;
 use crate::controller::{Context, Refusal};
 use crate::decide::backup::chosen;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 /// Longest time for all dumps of one backup.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -35,6 +37,7 @@ struct Dump {
     written: Arc<AtomicU64>,
     outcome: Arc<Mutex<Option<Result<Dumped, Refusal>>>>,
     task: tokio::task::JoinHandle<()>,
+    begun: Instant,
 }
 
 impl Drop for Dump {
@@ -49,22 +52,22 @@ impl Dumps {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// How it stands: bytes written so far, and what came of it.
-    fn look(&self, uid: &str) -> Option<(u64, Option<Result<Dumped, Refusal>>)> {
+    /// How it stands: bytes written so far, for how long, and what came of it.
+    fn look(&self, uid: &str) -> Option<(u64, Duration, Option<Result<Dumped, Refusal>>)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let dump = all.get(uid)?;
         let outcome = dump.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lost =
             || Err(Refusal { temporary: true, ..Refusal::permanent(Reason::InternalError, "the dump broke off") });
         let outcome = outcome.or_else(|| dump.task.is_finished().then(lost));
-        Some((dump.written.load(Ordering::Relaxed), outcome))
+        Some((dump.written.load(Ordering::Relaxed), dump.begun.elapsed(), outcome))
     }
 }
 
 /// How the dumps of a backup stand.
 pub(super) enum Standing {
-    /// Under way, in these words.
-    Running(String),
+    /// Under way for so long, in these words.
+    Running(Duration, String),
     /// Every dump is in the store, and was read back.
     Done(Dumped),
 }
@@ -77,12 +80,14 @@ pub(super) async fn dumped(
 ) -> Result<Standing, Refusal> {
     let uid = backup.uid().unwrap_or_default();
     match context.dumps.look(&uid) {
-        Some((_, Some(Ok(dumped)))) => Ok(Standing::Done(dumped)),
-        Some((_, Some(Err(refusal)))) => {
+        Some((_, _, Some(Ok(dumped)))) => Ok(Standing::Done(dumped)),
+        Some((_, _, Some(Err(refusal)))) => {
             context.dumps.stop(&uid);
             Err(refusal)
         }
-        Some((written, None)) => Ok(Standing::Running(format!("dumping data: {} MiB are written", written >> 20))),
+        Some((written, age, None)) => {
+            Ok(Standing::Running(age, format!("dumping data: {} MiB are written", written >> 20)))
+        }
         None => begin(context, backup, target).await,
     }
 }
@@ -115,8 +120,8 @@ async fn begin(context: &Context, backup: &DeploymentBackup, target: &Deployment
         *into.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
     });
     let mut all = context.dumps.0.lock().unwrap_or_else(PoisonError::into_inner);
-    all.insert(uid, Dump { written, outcome, task });
-    Ok(Standing::Running("dumping data".into()))
+    all.insert(uid, Dump { written, outcome, task, begun: monotonic() });
+    Ok(Standing::Running(Duration::ZERO, "dumping data".into()))
 }
 
 /// Removes every object of a backup whose status names none.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How soon the next thing is done.
-const AT_ONCE: Duration = Duration::from_millis(200);
+const AT_ONCE: Duration = Duration::ZERO;
 
 /// What one stage came to: the status as it shall stand, and when to look again.
 struct Step {

@@ -83,7 +83,9 @@ impl Reconcile<'_> {
         let api =
             Api::<DeploymentTarget>::namespaced(self.context.client.clone(), &target.namespace().unwrap_or_default());
         let body = json!({"metadata": {"resourceVersion": target.resource_version()}, "status": status});
+        crate::failpoint::reach("before-target");
         let stored = api.patch_status(&target.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
+        crate::failpoint::reach("after-target");
         self.target = Some(stored.map_err(Failure::kube("write the target's status"))?);
         Ok(())
     }

@@ -95,7 +95,10 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
 async fn remove(api: &Api<Lease>, lease: &Lease) -> Result<(), Failure> {
     let preconditions = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(&lease.name_any(), &parameters).await {
+    crate::failpoint::reach("before-unlock");
+    let deleted = api.delete(&lease.name_any(), &parameters).await;
+    crate::failpoint::reach("after-unlock");
+    match deleted {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Failure::kube("remove a lock")(error)),
@@ -143,7 +146,10 @@ async fn create(context: &Context, request: &RollbackRequest, resource: &str) ->
         spec: Some(LeaseSpec { holder_identity: request.uid(), ..LeaseSpec::default() }),
     };
     let api = leases(context);
-    match api.create(&PostParams::default(), &lease).await {
+    crate::failpoint::reach("before-lock");
+    let created = api.create(&PostParams::default(), &lease).await;
+    crate::failpoint::reach("after-lock");
+    match created {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => take_over(context, request, resource).await,
         Err(error) => Err(Failure::kube("take a lock")(error)),

@@ -57,7 +57,10 @@ pub(super) async fn make(context: &Context, request: &RollbackRequest, order: &S
     let mut backup = DeploymentBackup::new(&order.name, spec);
     backup.labels_mut().insert(MADE_BY_LABEL.into(), request.uid().unwrap_or_default());
     backup.annotations_mut().insert(REQUEST_ANNOTATION.into(), request.name_any());
-    match backups(context, request).create(&PostParams::default(), &backup).await {
+    crate::failpoint::reach("before-safety-backup");
+    let created = backups(context, request).create(&PostParams::default(), &backup).await;
+    crate::failpoint::reach("after-safety-backup");
+    match created {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()), // the next look says whose it is
         Err(error) => Err(Failure::kube("make the safety backup")(error)),
@@ -98,6 +101,8 @@ async fn change_pins(
         return Ok(());
     }
     let body = json!({"metadata": {"resourceVersion": backup.resource_version()}, "status": {"pinnedBy": pins}});
+    crate::failpoint::reach("before-pin");
     let written = api.patch_status(&backup.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
+    crate::failpoint::reach("after-pin");
     written.map(|_| ()).map_err(Failure::kube("pin a backup"))
 }

@@ -214,7 +214,9 @@ mod tests {
         assert!(!of("UiBug", "Frontend", false, matrix.clone()).any());
         assert!(of("Outage", "Frontend", false, matrix).code, "other rows stay");
         let named = json!([{"issue": "ApiError", "roles": ["Backend"], "ifNamed": ["Cache"], "flagsFirst": true}]);
-        assert!(!of("ApiError", "Cache", false, named.clone()).code && of("ApiError", "Cache", true, named.clone()).code);
+        assert!(
+            !of("ApiError", "Cache", false, named.clone()).code && of("ApiError", "Cache", true, named.clone()).code
+        );
         assert_eq!(of("ApiError", "Backend", false, named).flags, Flags::Off);
     }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How often a safety backup that is being made is looked at.
 const SAFETY_POLL: Duration = Duration::from_secs(2);
+/// How soon a call that was taken is looked at for the second time.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 /// What follows for steps that wait for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,8 +347,16 @@ fn waiting(view: &View<'_>, status: &RollbackRequestStatus, decided: &[(&Planned
         })
         .collect();
     let soonest = decided.iter().filter_map(|(step, _)| view.facts.steps.get(&step.key)).map(|facts| facts.begin_in);
-    let again = soonest.filter(|left| !left.is_zero()).min().unwrap_or(view.limits.poll_interval);
+    let again = soonest.filter(|left| !left.is_zero()).min().unwrap_or_else(|| next_look(view, status, decided));
     wait(status.clone(), Reason::RollingBack, words.join("; "), again)
+}
+
+/// A call that was just taken is looked at soon, then ever less often: as long again as it has been taken, at most the poll interval.
+fn next_look(view: &View<'_>, status: &RollbackRequestStatus, decided: &[(&PlannedStep, StepDecision)]) -> Duration {
+    let taken = |step: &PlannedStep| record(status, &step.key).is_some_and(|known| known.state == StepState::Applied);
+    let ages = decided.iter().filter(|(step, _)| taken(step)).filter_map(|(step, _)| view.facts.steps.get(&step.key));
+    let age = ages.map(|facts| facts.applied_for).min();
+    age.map_or(view.limits.poll_interval, |age| age.max(FIRST_LOOK).min(view.limits.poll_interval))
 }
 
 /// Asks, and goes on looking: a trace of our call that shows later settles it as well.

@@ -208,7 +208,10 @@ async fn run(job: &Job, read: &AtomicU64) -> Result<(), String> {
     let (said_restore, said_session) =
         (restore_complaint.await.unwrap_or_default(), session_complaint.await.unwrap_or_default());
     match broke {
-        None if ended.success() => Ok(()),
+        None if ended.success() => {
+            crate::failpoint::reach("after-commit");
+            Ok(())
+        }
         None | Some(Broke::Session) => Err(judged(&said_session, job.address.secret()).1),
         Some(Broke::Said(words)) if words.is_empty() => {
             Err(format!("pg_restore: {}", judged(&said_restore, job.address.secret()).1))
@@ -253,6 +256,7 @@ async fn carry(
         queries: &job.queries,
         expected: &job.data.integrity,
     };
+    crate::failpoint::reach("before-commit");
     into_session.write_all(script::closing(&mark).as_bytes()).await.map_err(|_| Broke::Session)?;
     into_session.shutdown().await.map_err(|_| Broke::Session)
 }

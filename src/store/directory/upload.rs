@@ -116,7 +116,10 @@ impl Upload for DirectoryUpload {
 /// A link is made whole or not at all, and never over an existing name.
 fn link(folder: &Path, partial: &Path, name: &ObjectName, content: (u64, &str)) -> Result<(), StoreError> {
     let wanted = folder.join(name.file());
-    match fs::hard_link(partial, &wanted) {
+    crate::failpoint::reach("before-store");
+    let linked = fs::hard_link(partial, &wanted);
+    crate::failpoint::reach("after-store");
+    match linked {
         Ok(()) => sync_folder(folder),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && is_same(&wanted, content)? => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
