@@ -55,6 +55,9 @@ impl Model for Instance {
     fn next_state(&self, last: &World, act: Act) -> Option<World> {
         let mut next = last.clone();
         next.act(self.planted, act);
+        if self.planted == Planted::Nothing {
+            assert!(next.requests.iter().all(|cr| cr.replans < 6), "plans are made anew without end: {next:?}");
+        }
         (next != *last).then_some(next)
     }
 

@@ -136,6 +136,8 @@ fn given_back(locks: &[String], decision: Decision) -> Decision {
 pub(super) fn plan_again(view: &View<'_>, status: RollbackRequestStatus, old: &Plan, why: &str) -> Decision {
     match &view.facts.plan {
         None => Decision::Learn(Need::Plan),
+        // What the step saw does not show in a plan: another one would be the same, confirmed already, and end here again at once.
+        Some(Ok(new)) if new.digest == old.digest => wait(status, Reason::Drifted, why, RETRY),
         Some(Ok(new)) => replan(status, old, new.as_ref().clone()),
         Some(Err(refusal)) => {
             // The locks stay: whoever goes on from what is stored now relies on them. If this ends the run, they go back after its end.
