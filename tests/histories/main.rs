@@ -212,7 +212,7 @@ fn live(shape: &Shape, events: &[Event], tally: &Tally) {
 #[test]
 fn every_history_keeps_the_rules_and_comes_to_rest() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let cases = number("HISTORIES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(1_500);
+    let cases = number("HISTORIES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(250);
     let fresh = || std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64 % 1_000_000_000);
     let seed = number("HISTORIES_SEED").unwrap_or_else(fresh);
     let mut bytes = [0; 32];
