@@ -1,6 +1,6 @@
 //! What may happen in which state, and what must hold: the model as stateright explores it.
 
-use crate::protocol::{Act, Arrival, Planted};
+use crate::protocol::{Act, Arrival, Planted, touches_lock};
 use crate::state::*;
 use stateright::{Model, Property};
 
@@ -82,7 +82,9 @@ fn reconcile(world: &World, operator: usize, request: usize, acts: &mut Vec<Act>
     match world.operators[operator].slots[request] {
         Slot::Idle => {
             let cr = &world.requests[request];
-            acts.extend((cr.outcome.is_none() || cr.locks).then_some(Act::Look(operator, request)));
+            // A deposed leader that begins anew cannot store an intent (it is no leader at the first look at the lease); locks it can touch.
+            let may = world.leads(operator) || touches_lock(cr);
+            acts.extend((may && (cr.outcome.is_none() || cr.locks)).then_some(Act::Look(operator, request)));
         }
         Slot::Read(_) => acts.push(Act::Decide(operator, request)),
         Slot::Ready { .. } | Slot::Doomed => acts.push(Act::Carry(operator, request)),

@@ -360,7 +360,7 @@ impl World {
 }
 
 /// Whether a decision on this copy could touch the lock, which no compare-and-swap on the request guards.
-fn touches_lock(cr: &Cr) -> bool {
+pub fn touches_lock(cr: &Cr) -> bool {
     let begun = cr.steps.iter().any(|record| record.attempt > 0);
     match cr.outcome {
         Some(_) => cr.locks,
