@@ -50,7 +50,7 @@ fn two_requests_small() {
 }
 
 /// Every planted bug, with the faults under which it shows, and the promise that it breaks.
-const PLANTED: [(Planted, usize, Budget, &str); 7] = [
+const PLANTED: [(Planted, usize, Budget, &str); 6] = [
     (
         Planted::ResendKeyless,
         1,
@@ -58,7 +58,6 @@ const PLANTED: [(Planted, usize, Budget, &str); 7] = [
         "a keyless effect happens at most once per request and step",
     ),
     (Planted::NoIntent, 1, NONE, "no effect without a committed intent"),
-    (Planted::GiveBackByUid, 2, Budget { leases: 1, third: 1, ..NONE }, "the lock of a run is not taken away"),
     (Planted::NoVerification, 1, Budget { third: 1, ..NONE }, "what succeeded was there when that was decided"),
     (Planted::BlindWrite, 1, Budget { leases: 1, ..NONE }, "nothing is written but by compare-and-swap"),
     (

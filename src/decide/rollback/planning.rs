@@ -153,11 +153,8 @@ fn replan(mut status: RollbackRequestStatus, old: &Plan, new: Plan) -> Decision 
     // A backup of the state before the change is no safety backup of the state after it: the new plan gets one of its own.
     let mut pins: Vec<PinnedRef> = status.safety_backup_ref.take().into_iter().collect();
     pins.extend(old.backup_ref.clone().filter(|backup| new.backup_ref.as_ref() != Some(backup)));
-    let mut effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone()), Effect::Unpin(pins)];
-    // Locks that status names go back only after this write (see `unlock`); those that no status names yet can go at once.
-    if status.locks.is_empty() {
-        effects.push(Effect::GiveBack(resources(old)));
-    }
+    let effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone()), Effect::Unpin(pins)];
+    status.locks = resources(old); // they go back only after this write: see `unlock`
     status.replans += 1;
     status.plan = Some(new);
     status.steps.clear();
