@@ -54,8 +54,12 @@ test: need-rust need-postgres fmt-check lint check-generated unit control-plane 
 
 .PHONY: unit
 unit: need-rust need-postgres ## Unit tests, golden plans, platforms against the simulator
-	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test conformance --test plans $(patsubst simulator/tests/%.rs,--test %,$(wildcard simulator/tests/*.rs))
+	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test conformance --test plans --test model --test histories $(patsubst simulator/tests/%.rs,--test %,$(wildcard simulator/tests/*.rs))
 	@cargo test $(CARGO_FLAGS) --doc
+
+.PHONY: model
+model: need-rust ## Explore the model of the step protocol to the end, in release (minutes)
+	@cargo test --release --locked --test model -- --include-ignored --nocapture --test-threads=1
 
 .PHONY: kill
 kill: control-plane need-rust ## Kill the operator at any point of a rollback: make kill AT=7, or AT=after-effect:2

@@ -1,6 +1,6 @@
 //! What may happen in which state, and what must hold: the model as stateright explores it.
 
-use crate::protocol::{Act, Arrival, Planted};
+use crate::protocol::{Act, Arrival, Planted, touches_lock};
 use crate::state::*;
 use stateright::{Model, Property};
 
@@ -55,6 +55,9 @@ impl Model for Instance {
     fn next_state(&self, last: &World, act: Act) -> Option<World> {
         let mut next = last.clone();
         next.act(self.planted, act);
+        if self.planted == Planted::Nothing {
+            assert!(next.requests.iter().all(|cr| cr.replans < 6), "plans are made anew without end: {next:?}");
+        }
         (next != *last).then_some(next)
     }
 
@@ -79,7 +82,9 @@ fn reconcile(world: &World, operator: usize, request: usize, acts: &mut Vec<Act>
     match world.operators[operator].slots[request] {
         Slot::Idle => {
             let cr = &world.requests[request];
-            acts.extend((cr.outcome.is_none() || cr.locks).then_some(Act::Look(operator, request)));
+            // A deposed leader that begins anew cannot store an intent (it is no leader at the first look at the lease); locks it can touch.
+            let may = world.leads(operator) || touches_lock(cr);
+            acts.extend((may && (cr.outcome.is_none() || cr.locks)).then_some(Act::Look(operator, request)));
         }
         Slot::Read(_) => acts.push(Act::Decide(operator, request)),
         Slot::Ready { .. } | Slot::Doomed => acts.push(Act::Carry(operator, request)),

@@ -82,12 +82,15 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     let open: Vec<PlannedStep> =
         steps.iter().filter(|step| record(&status, &step.key).is_some_and(unsettled)).cloned().collect();
     if !open.is_empty() {
-        return running::settle(view, &status, &plan, open);
+        // A request that is deleted together with its target: nothing can be read any more.
+        let gone = "the target is gone, so nothing of it can be read any more";
+        let orphaned = if is_gone(view, &status) { running::orphaned(view, &status, gone) } else { None };
+        return orphaned.unwrap_or_else(|| running::settle(view, &status, &plan, open));
     }
-    if undoes && view.target.is_some() {
+    if undoes && !is_gone(view, &status) {
         return undoing::begin(view, status, &plan, &ending.words);
     }
-    if let Some(resume) = still_paused(&status, &steps).filter(|_| view.target.is_some()) {
+    if let Some(resume) = still_paused(&status, &steps).filter(|_| !is_gone(view, &status)) {
         return running::settle(view, &status, &plan, vec![resume]);
     }
     let paused: Vec<String> =
@@ -98,6 +101,12 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     }
     status.question = None;
     end(view, status, ending.outcome, ending.reason, &words)
+}
+
+/// Whether the target that the request began with is there no more.
+fn is_gone(view: &View<'_>, status: &RollbackRequestStatus) -> bool {
+    let pinned = status.target.as_ref().map(|pinned| &pinned.uid);
+    view.target.is_none_or(|target| pinned.is_some_and(|uid| Some(uid) != target.metadata.uid.as_ref()))
 }
 
 fn failed_to_resume(status: &RollbackRequestStatus, step: &PlannedStep) -> bool {

@@ -109,7 +109,12 @@ pub(super) fn lock(view: &View<'_>, mut status: RollbackRequestStatus, old: &Pla
     out_of_queue(&mut status);
     let new = match &view.facts.plan {
         None => return Decision::Learn(Need::Plan),
-        Some(Err(refusal)) => return given_back(&wanted, refused(view, status, refusal)),
+        Some(Err(refusal)) => {
+            // Others must not wait while somebody mends this. The locks go back once it is written that they do (see `unlock`).
+            status.locks = wanted;
+            status.confirmed_at = None;
+            return refused(view, status, refusal);
+        }
         Some(Ok(new)) => new.as_ref().clone(),
     };
     if new.digest != old.digest {
@@ -121,21 +126,12 @@ pub(super) fn lock(view: &View<'_>, mut status: RollbackRequestStatus, old: &Pla
     go_on_after(effects, status, Reason::Locked, "the resources are locked; nobody else works on them")
 }
 
-/// The same, with the locks given back first.
-fn given_back(locks: &[String], decision: Decision) -> Decision {
-    match decision {
-        Decision::Do(mut effects, write) => {
-            effects.insert(0, Effect::GiveBack(locks.to_vec()));
-            Decision::Do(effects, write)
-        }
-        other => other,
-    }
-}
-
 /// Drift that a step saw before any effect: everything is read and planned anew.
 pub(super) fn plan_again(view: &View<'_>, status: RollbackRequestStatus, old: &Plan, why: &str) -> Decision {
     match &view.facts.plan {
         None => Decision::Learn(Need::Plan),
+        // What the step saw does not show in a plan: another one would be the same, confirmed already, and end here again at once.
+        Some(Ok(new)) if new.digest == old.digest => wait(status, Reason::Drifted, why, RETRY),
         Some(Ok(new)) => replan(status, old, new.as_ref().clone()),
         Some(Err(refusal)) => {
             // The locks stay: whoever goes on from what is stored now relies on them. If this ends the run, they go back after its end.
@@ -151,11 +147,8 @@ fn replan(mut status: RollbackRequestStatus, old: &Plan, new: Plan) -> Decision 
     // A backup of the state before the change is no safety backup of the state after it: the new plan gets one of its own.
     let mut pins: Vec<PinnedRef> = status.safety_backup_ref.take().into_iter().collect();
     pins.extend(old.backup_ref.clone().filter(|backup| new.backup_ref.as_ref() != Some(backup)));
-    let mut effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone()), Effect::Unpin(pins)];
-    // Locks that status names go back only after this write (see `unlock`); those that no status names yet can go at once.
-    if status.locks.is_empty() {
-        effects.push(Effect::GiveBack(resources(old)));
-    }
+    let effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone()), Effect::Unpin(pins)];
+    status.locks = resources(old); // they go back only after this write: see `unlock`
     status.replans += 1;
     status.plan = Some(new);
     status.steps.clear();

@@ -540,3 +540,28 @@ fn a_plan_that_is_set_aside_keeps_its_locks_until_that_is_written() {
     let (effects, status) = written(decided(&request(confirmed()), &held, &facts, 1_010));
     assert!(effects.is_empty() && !status.locks.is_empty());
 }
+
+#[test]
+fn drift_that_no_plan_shows_is_waited_out() {
+    let held = held_by("request-uid", &["backend"]);
+    let drifted = read("01", Progress::Drifted { message: "somebody is at it".into() });
+    let facts = Facts { plan: Some(Ok(Box::new(plan()))), ..drifted };
+    let Decision::Do(effects, write) = decided(&request(confirmed()), &held, &facts, 1_010) else { panic!() };
+    assert_eq!((effects.len(), write.status.replans, write.status.locks.len()), (0, 0, 1));
+    assert!(!write.again.is_zero(), "the same plan would be set aside and confirmed again and again");
+}
+
+#[test]
+fn a_request_that_is_deleted_with_its_target_asks_for_no_reading() {
+    let mut status = confirmed();
+    status.steps = vec![verified("01"), started("02", EffectClass::Keyless)];
+    let mut deleted = request(status);
+    deleted.metadata.deletion_timestamp = Some(Time(at(1_005)));
+    let mut another = target();
+    another.metadata.uid = Some("another-uid".into());
+    for target in [None, Some(&another)] {
+        let facts = Facts::default();
+        let asked = next(&View { request: &deleted, target, facts: &facts, limits: LIMITS, now: at(1_010) });
+        assert!(written(asked).1.question.is_some(), "only a person can tell what came of the call");
+    }
+}
