@@ -520,3 +520,24 @@ fn a_reading_that_lags_behind_fails_no_run() {
     let ended = written(decided(&request(status), &held, &broken, 1_021)).1;
     assert_eq!(ended.outcome, Some(Outcome::Failed));
 }
+
+#[test]
+fn a_run_that_stops_lets_the_application_in_again() {
+    let of = |key: &str, class: EffectClass, change: Change| PlannedStep { change, ..step(key, class) };
+    let mut status = confirmed();
+    status.safety_backup_verified = true;
+    let plan = status.plan.as_mut().unwrap();
+    plan.release.clear();
+    plan.steps = vec![
+        of("01", EffectClass::SetToValue, Change::PauseWrites {}),
+        step("02", EffectClass::Keyless),
+        of("03", EffectClass::SetToValue, Change::ResumeWrites {}),
+    ];
+    plan.steps[1].after = vec!["01".into()];
+    plan.steps[2].after = vec!["02".into()];
+    status.steps = vec![StepRecord { attempt: 1, ..verified("01") }];
+    let gone = read("02", Progress::Drifted { message: "the dump was altered".into() });
+    let (_, status) = written(decided(&request(status), &target(), &gone, 1_010));
+    assert_eq!(status.outcome, None, "the run would end with the application held off");
+    assert_eq!(asks_for(&learns(&status, &target())), ["03"]);
+}
