@@ -53,8 +53,8 @@ test: need-rust need-postgres fmt-check lint check-generated unit control-plane 
 	@$(MAKE) --no-print-directory test-control-plane
 
 .PHONY: unit
-unit: need-rust need-postgres ## Unit tests, golden plans, platforms against the simulator
-	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test conformance --test plans $(patsubst simulator/tests/%.rs,--test %,$(wildcard simulator/tests/*.rs))
+unit: need-rust need-postgres ## Unit tests, golden plans, platforms against the simulator, cuts of the crash harness
+	@cargo test $(CARGO_FLAGS) --workspace --lib --bins --test conformance --test plans --test harness $(patsubst simulator/tests/%.rs,--test %,$(wildcard simulator/tests/*.rs))
 	@cargo test $(CARGO_FLAGS) --doc
 
 .PHONY: kill

@@ -146,7 +146,9 @@ pub fn take(
         return Ok(None);
     }
     let mut result = Ok(None);
-    let share = |truth: &Truth| truth.flags.values().map(|flag| if flag.enabled { flag.percentage.unwrap_or(100) } else { 0 }).sum();
+    let share = |truth: &Truth| {
+        truth.flags.values().map(|flag| if flag.enabled { flag.percentage.unwrap_or(100) } else { 0 }).sum()
+    };
     let before: i32 = share(&model.truth);
     let changed = model.change(now, |truth| result = happen(truth, now, intent, part));
     let after: i32 = share(&model.truth);

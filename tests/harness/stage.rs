@@ -31,7 +31,9 @@ fn component(part: Part) -> Value {
         Part::Render => json!({"role": "Backend", "render": {"serviceId": "srv-1"}}),
         Part::Branch => json!({"role": "Source", "github": branch("RestoreCommit")}),
         Part::ForcedBranch => json!({"role": "Source", "github": branch("ForcedMove")}),
-        Part::Flags => json!({"role": "FeatureFlags", "featureFlags": {"flags": ["checkout", "search"], "http": {"url": "https://flags.test"}}}),
+        Part::Flags => {
+            json!({"role": "FeatureFlags", "featureFlags": {"flags": ["checkout", "search"], "http": {"url": "https://flags.test"}}})
+        }
         Part::Database => json!({"role": "Database", "render": {"serviceId": "db-1"}}),
     };
     spec["name"] = json!(name_of(part));

@@ -223,6 +223,6 @@ pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
         Change::PauseWrites {} => return None,
         Change::ResumeWrites {} => !truth.paused,
         Change::RestoreData { data, .. } => truth.data(state.elapsed()) == data.sha256,
-        Change::RunHook { .. } => return None
+        Change::RunHook { .. } => return None,
     })
 }

@@ -40,7 +40,10 @@ pub fn at_send(state: &mut State, component: &str, run: &Value, key: &str, part:
     in_order(state, run, &frozen, key);
     let writes_go_on = state.things.models.get(component).is_some_and(|model| !model.truth.paused);
     if matches!(part, Part::Restore { .. }) && writes_go_on {
-        state.violate("data changes while writes are held off", format!("step {key} was sent while the application writes"));
+        state.violate(
+            "data changes while writes are held off",
+            format!("step {key} was sent while the application writes"),
+        );
     }
 }
 

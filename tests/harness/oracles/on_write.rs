@@ -68,7 +68,8 @@ fn new_intents(state: &mut State, run: &Value) {
             continue;
         }
         // The application is let in again however a run ends.
-        let lets_in = super::any_planned(run).any(|step| step["key"] == key && step["change"]["resumeWrites"].is_object());
+        let lets_in =
+            super::any_planned(run).any(|step| step["key"] == key && step["change"]["resumeWrites"].is_object());
         super::new_engine::undo_intent(state, key);
         if stopped && !key.starts_with("release") && !lets_in {
             state.violate(
