@@ -152,6 +152,8 @@ pub fn take(
     let before: i32 = share(&model.truth);
     let changed = model.change(now, |truth| result = happen(truth, now, intent, part));
     let after: i32 = share(&model.truth);
+    // A hook that may be repeated makes no difference when it is.
+    let changed = changed && !matches!(part, Part::Call { repeatable: true });
     if after > before {
         crate::oracles::flag_moved(state, intent);
     }

@@ -129,10 +129,10 @@ impl Truth {
         let values: Vec<String> = self.variables.iter().map(|(name, var)| format!("{name}={}", var.value)).collect();
         let refs: Vec<String> = self.refs.iter().map(|(name, at)| format!("{name}@{at}")).collect();
         let flags: Vec<String> = self.flags.iter().map(|(name, flag)| format!("{name} {flag}")).collect();
-        let (made, restored, called) = (self.deploys.len(), self.restores.len(), self.calls.len());
+        let (made, restored, called) = (self.deploys.len(), self.restores.len(), !self.calls.is_empty());
         format!(
             "live {live} of {made} deploys; settings {:?}; variables {values:?}; head {}; refs {refs:?}; flags {flags:?}; \
-             data {} after {restored} restores, paused {}; {called} calls",
+             data {} after {restored} restores, paused {}; called {called}",
             self.settings,
             self.head,
             self.data(now),

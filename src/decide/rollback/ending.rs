@@ -115,7 +115,7 @@ fn failed_to_resume(status: &RollbackRequestStatus, step: &PlannedStep) -> bool 
 }
 
 /// The step that lets an application in again which this run holds off.
-fn still_paused(status: &RollbackRequestStatus, steps: &[PlannedStep]) -> Option<PlannedStep> {
+pub(super) fn still_paused(status: &RollbackRequestStatus, steps: &[PlannedStep]) -> Option<PlannedStep> {
     let attempted = |step: &PlannedStep| record(status, &step.key).is_some_and(|record| record.attempt > 0);
     let held_off = |component: &str| {
         steps

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How often a safety backup that is being made is looked at.
 const SAFETY_POLL: Duration = Duration::from_secs(2);
 /// How soon a call that was taken is looked at for the second time.
-const FIRST_LOOK: Duration = Duration::from_millis(200);
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// What follows for steps that wait for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,8 +322,9 @@ fn act(
             let words =
                 format!("step {}: {why}. Somebody else changed the platform: nothing was overwritten", step.key);
             let mut after = status.clone();
-            // What others have open is settled first; then the failure ends the run.
-            let goes_on = status.steps.iter().any(is_open) || view.request.spec.on_step_failure != OnStepFailure::Stop;
+            // What others have open is settled first, and an application that is held off is let in again; then the failure ends the run.
+            let unfinished = status.steps.iter().any(is_open) || ending::still_paused(status, &plan.steps).is_some();
+            let goes_on = unfinished || view.request.spec.on_step_failure != OnStepFailure::Stop;
             match log(&mut after, &step.key, StepEvent::Failed { message: why.clone() }, view.now) {
                 Ok(()) if goes_on => Some(next_go_on(after, *reason, words)),
                 _ => Some(ending::end(view, after, Outcome::Failed, *reason, &words)),

@@ -564,4 +564,23 @@ fn a_request_that_is_deleted_with_its_target_asks_for_no_reading() {
         let asked = next(&View { request: &deleted, target, facts: &facts, limits: LIMITS, now: at(1_010) });
         assert!(written(asked).1.question.is_some(), "only a person can tell what came of the call");
     }
+
+fn a_run_that_stops_lets_the_application_in_again() {
+    let of = |key: &str, class: EffectClass, change: Change| PlannedStep { change, ..step(key, class) };
+    let mut status = confirmed();
+    status.safety_backup_verified = true;
+    let plan = status.plan.as_mut().unwrap();
+    plan.release.clear();
+    plan.steps = vec![
+        of("01", EffectClass::SetToValue, Change::PauseWrites {}),
+        step("02", EffectClass::Keyless),
+        of("03", EffectClass::SetToValue, Change::ResumeWrites {}),
+    ];
+    plan.steps[1].after = vec!["01".into()];
+    plan.steps[2].after = vec!["02".into()];
+    status.steps = vec![StepRecord { attempt: 1, ..verified("01") }];
+    let gone = read("02", Progress::Drifted { message: "the dump was altered".into() });
+    let (_, status) = written(decided(&request(status), &target(), &gone, 1_010));
+    assert_eq!(status.outcome, None, "the run would end with the application held off");
+    assert_eq!(asks_for(&learns(&status, &target())), ["03"]);
 }
