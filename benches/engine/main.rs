@@ -30,7 +30,7 @@ async fn main() {
     let world = World::start(&[SHOP]).await;
     let server = Server::start(&world.folder);
     world.platforms.put("/settings", json!({"phaseMillis": 0})).await;
-    let policy = "{confirmation: Never, freeze: DuringRollback}";
+    let policy = "{confirmation: Always, freeze: DuringRollback}";
     let scene = Scene { five: Five::create(&world, &server, SHOP, "shop", policy).await, world: &world };
     let operator = world.start_operator();
     scene.five.back_up("friday").await;
@@ -76,7 +76,7 @@ impl Scene<'_> {
 
     /// Confirms a plan.
     pub async fn confirm(&self, name: &str, plan: &Plan) {
-        let body = json!({"spec": {"confirmation": {"planDigest": plan.digest, "confirmedBy": "bench"}}});
+        let body = json!({"spec": {"confirmation": {"planDigest": plan.digest, "confirmedBy": "admin"}}});
         self.requests().patch(name, &PatchParams::default(), &Patch::Merge(body)).await.unwrap();
     }
 }

@@ -22,6 +22,9 @@ struct Verdict {
     killed: bool,
     /// It died while an intent was open.
     unknown: bool,
+    /// The operator died inside the restore's transaction. PostgreSQL took it back, and the engine does not send a restore twice: it says that
+    /// nothing changed, lets the application in again and ends the run as failed.
+    broken_off: bool,
     /// A person was asked about an unknown outcome.
     asked: bool,
     outcome: Option<Outcome>,
@@ -45,7 +48,8 @@ impl Verdict {
         fault(self.outcome.is_none(), "did not end");
         fault(self.asked && !self.unknown, "a person was asked although the outcome can be known");
         fault(self.asked && self.keyless > 0, "a person was asked although the call left a trace");
-        fault(!self.asked && self.outcome != Some(Outcome::Succeeded), "did not succeed");
+        fault(!self.asked && !self.broken_off && self.outcome != Some(Outcome::Succeeded), "did not succeed");
+        fault(self.broken_off && self.restores > 0, "said to have changed nothing, and restored");
         fault(self.keyless > 1 || self.restores > 1, "an effect was repeated");
         fault(self.locks > 0, "locks are left");
         fault(!self.stuck.is_empty(), "finalizers are stuck");
@@ -128,9 +132,12 @@ impl Loop<'_> {
         if let Some(outcome) = status.outcome {
             verdict.outcome = Some(outcome);
             verdict.took = since.elapsed();
-            if outcome == Outcome::Succeeded {
-                verdict.differs = differences(&self.five.state().await, &self.five.well());
+            let mut wanted = self.five.well();
+            if outcome != Outcome::Succeeded {
+                wanted.retain(|name, _| *name == "application"); // whatever happens, it is let in again
             }
+            verdict.differs = differences(&self.five.state().await, &wanted);
+            verdict.broken_off = restore_broke_off(plan, &status.steps);
             api::<RollbackRequest>(self.world, SHOP).delete(name, &DeleteParams::default()).await.unwrap();
         } else if let Some(question) = &status.question {
             verdict.asked = true;
@@ -178,6 +185,13 @@ async fn free_the_lease(world: &World) {
     let free = json!({"spec": {"holderIdentity": null}});
     let freed = leases.patch("savepoint-operator", &PatchParams::default(), &Patch::Merge(free)).await;
     assert!(freed.is_ok() || matches!(&freed, Err(kube::Error::Api(status)) if status.code == 404), "{freed:?}");
+}
+
+fn restore_broke_off(plan: &Plan, records: &[StepRecord]) -> bool {
+    let restore = plan.steps.iter().find(|step| matches!(step.change, Change::RestoreData { .. }));
+    let record = restore.and_then(|step| records.iter().find(|record| record.key == step.key));
+    let said = record.filter(|record| record.state == StepState::Failed).and_then(|record| record.message.as_deref());
+    said.is_some_and(|said| said.contains("nothing changed"))
 }
 
 /// The points of a run that was not killed, in order.

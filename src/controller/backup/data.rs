@@ -29,13 +29,16 @@ const LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// What was dumped, by component.
 pub(super) type Dumped = BTreeMap<String, CapturedData>;
 
+/// What came of the dumps of one backup. `None`: they are under way.
+type Ended = Option<Result<Dumped, Refusal>>;
+
 /// Dumps under way in this process, by uid of their backup. It is no state that matters.
 #[derive(Default)]
 pub struct Dumps(Mutex<HashMap<String, Dump>>);
 
 struct Dump {
     written: Arc<AtomicU64>,
-    outcome: Arc<Mutex<Option<Result<Dumped, Refusal>>>>,
+    outcome: Arc<Mutex<Ended>>,
     task: tokio::task::JoinHandle<()>,
     begun: Instant,
 }
@@ -53,7 +56,7 @@ impl Dumps {
     }
 
     /// How it stands: bytes written so far, for how long, and what came of it.
-    fn look(&self, uid: &str) -> Option<(u64, Duration, Option<Result<Dumped, Refusal>>)> {
+    fn look(&self, uid: &str) -> Option<(u64, Duration, Ended)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let dump = all.get(uid)?;
         let outcome = dump.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
