@@ -69,13 +69,17 @@ kill: control-plane need-rust ## Kill the operator at any point of a rollback: m
 RUNS ?= 200000
 SEED ?= 1
 
+.PHONY: cuts
+cuts: need-rust ## The crash harness: every plan clean, every single cut, the planted bugs (in release; many minutes)
+	@cargo test --locked --release --features failpoints --test harness -- --include-ignored --nocapture
+
 .PHONY: proof
 proof: need-rust ## Cut the operator off at pairs of operations of every plan, and check what comes of it: make proof RUNS=20000 SEED=7 PLAN=full
 	@cargo run -q --locked --release --features failpoints --example proof -- --pairs --budget-runs $(RUNS) --seed $(SEED) --plan "$(PLAN)"
 
 .PHONY: kill-all
 kill-all: control-plane need-rust need-postgres ## Kill the operator at every point of a rollback of five components (EVERY=10: every tenth)
-	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact kills::killed_at_every_point_of_five_components --nocapture
+	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILLS=1 SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- kills:: --nocapture
 
 .PHONY: bench
 bench: control-plane need-rust need-postgres ## Measure recovery and the operator's own share of a rollback (RUNS=5, KILLS=20)

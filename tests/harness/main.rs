@@ -55,6 +55,7 @@ fn stride() -> usize {
 }
 
 #[test]
+#[ignore = "many minutes in a debug build: make cuts"]
 fn every_single_cut_of_every_plan() {
     let scope =
         explore::Scope { plan: String::new(), pairs: false, budget: usize::MAX, seed: 0, workers: 2, stride: stride() };
@@ -62,6 +63,7 @@ fn every_single_cut_of_every_plan() {
 }
 
 #[test]
+#[ignore = "many minutes in a debug build: make cuts"]
 fn every_planted_bug_is_caught_by_its_oracle() {
     let half = |half: usize| {
         on_a_thread(move || async move {

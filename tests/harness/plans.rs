@@ -99,7 +99,7 @@ const UNTIL: &str = "UntilReleased";
 
 /// Every plan.
 pub fn rows() -> Vec<Row> {
-    [code(), values(), flags(), data(), whole(), interrupted(), deleted(), failing(), others()].concat()
+    [code(), values(), flags(), whole(), interrupted(), deleted(), failing(), others()].concat()
 }
 
 fn code() -> Vec<Row> {
@@ -175,54 +175,6 @@ fn flags() -> Vec<Row> {
             strategy: "Auto",
             spec: r#"{"issue": "UiBug"}"#,
             ..BASE
-        },
-    ]
-}
-
-fn data() -> Vec<Row> {
-    use Part::{Database, Render};
-    const DATABASE_ONLY: Row = Row {
-        name: "data",
-        parts: &[Database],
-        strategy: "Database",
-        to: "good",
-        spec: r#"{"safetyBackup": "SkipData"}"#,
-        ..BASE
-    };
-    vec![
-        DATABASE_ONLY,
-        Row { name: "data-unsaved", spec: r#"{"safetyBackup": "Skip"}"#, ..DATABASE_ONLY },
-        Row {
-            name: "data-hooks",
-            hooks: &[BEFORE, Hook { repeatable: true, ..AFTER }],
-            confirmation: "Never",
-            ..DATABASE_ONLY
-        },
-        Row {
-            name: "data-cancelled",
-            lines: &[(When::Verified(1), Act::Cancel)],
-            ends: Some(Outcome::Cancelled),
-            ..DATABASE_ONLY
-        },
-        Row {
-            name: "data-refused",
-            trouble: &[("db", Trouble::Refuses("restore"))],
-            ends: Some(Outcome::Failed),
-            ..DATABASE_ONLY
-        },
-        Row {
-            name: "data-refused-then-undone",
-            spec: r#"{"safetyBackup": "SkipData", "onStepFailure": "Undo"}"#,
-            trouble: &[("db", Trouble::Refuses("restore"))],
-            ends: Some(Outcome::Failed),
-            ..DATABASE_ONLY
-        },
-        Row {
-            name: "data-code-keyless",
-            parts: &[Database, Render],
-            strategy: "Auto",
-            spec: r#"{"issue": "DataCorruption", "safetyBackup": "Skip", "components": ["db"]}"#,
-            ..DATABASE_ONLY
         },
     ]
 }

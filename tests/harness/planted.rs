@@ -46,7 +46,6 @@ pub const BUGS: &[Bug] = &[
     planted("the platform moves any head", "pushed-meanwhile", "I3"),
     planted("the platform never answers", "code-set", "I15"),
     twisted("sends a keyless call again", "code-keyless", "I1", |it| on(it, sends_again)),
-    twisted("a restore is sent again", "data", "I1", |it| on(it, sends_again)),
     twisted("a hook is called again", "code-hooks", "I1", |it| on(it, sends_again)),
     twisted("a new leader sends again at once", "code-keyless", "I14", |it| on(it, sends_again)),
     twisted("needs no confirmation", "code-branch-forced", "I4", |it| on(it, confirms_itself)),
@@ -61,7 +60,6 @@ pub const BUGS: &[Bug] = &[
     twisted("takes the unknown for done", "code-keyless", "I10", |it| on(it, takes_for_done)),
     twisted("changes its outcome", "code-set", "I11", |it| on(it, ends_anew)),
     twisted("sends what it had sent", "code-set", "I13", |it| on(it, forgets_its_intent)),
-    twisted("looks again at once", "data", "I16", |it| on(it, never_rests)),
     twisted("does not see a cancellation", "cancelled", "I18", |it| on(it, sees_no_end)),
     twisted("does not see a deletion", "deleted", "I18", |it| on(it, sees_no_end)),
     twisted("keeps the finalizer", "deleted", "I21", |it| without(it, |effect| matches!(effect, Effect::LetObjectGo))),
@@ -69,8 +67,6 @@ pub const BUGS: &[Bug] = &[
     twisted("tries past a failed undo", "undo-fails", "I22", |it| on(it, forgets_failed_undo)),
     twisted("undoes a part", "step-fails-undo", "I22", |it| on(it, undoes_a_part)),
     twisted("carries out any version", "plan-of-another-version", "I24", |it| on(it, makes_it_young)),
-    twisted("lets nobody in again", "data-cancelled", "the application", |it| on(it, resumes_nothing)),
-    twisted("restores while writes go on", "data", "data changes", |it| on(it, pauses_nothing)),
     twisted("begins a step too early", "full-set", "order", |it| on(it, waits_for_nothing)),
     twisted("raises a percentage", "gradual", "gradual", |it| on(it, raises)),
     twisted("puts no setting back", "code-set-frozen", "differential", |it| on(it, releases_nothing)),
@@ -145,18 +141,6 @@ fn drops_last_step(request: &mut RollbackRequest) {
     plan_of(request).map(|plan| plan.steps.pop());
 }
 
-fn resumes_nothing(request: &mut RollbackRequest) {
-    if let Some(plan) = plan_of(request) {
-        plan.steps.retain(|step| !matches!(step.change, Change::ResumeWrites {}));
-    }
-}
-
-fn pauses_nothing(request: &mut RollbackRequest) {
-    if let Some(plan) = plan_of(request) {
-        plan.steps.retain(|step| !matches!(step.change, Change::PauseWrites {}));
-    }
-}
-
 fn releases_nothing(request: &mut RollbackRequest) {
     if let Some(plan) = plan_of(request) {
         plan.release.clear();
@@ -214,14 +198,6 @@ fn ends_anew(decision: &mut Decision) {
     let Decision::Do(effects, write) = decision else { return };
     if write.status.outcome.is_some() && effects.iter().any(|effect| matches!(effect, Effect::GiveBack(_))) {
         write.status.outcome = Some(Outcome::Cancelled);
-    }
-}
-
-fn never_rests(decision: &mut Decision) {
-    match decision {
-        Decision::Do(_, write) => write.again = Duration::ZERO,
-        Decision::Rest(after) => *after = Some(Duration::ZERO),
-        _ => {}
     }
 }
 

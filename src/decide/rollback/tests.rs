@@ -564,7 +564,9 @@ fn a_request_that_is_deleted_with_its_target_asks_for_no_reading() {
         let asked = next(&View { request: &deleted, target, facts: &facts, limits: LIMITS, now: at(1_010) });
         assert!(written(asked).1.question.is_some(), "only a person can tell what came of the call");
     }
+}
 
+#[test]
 fn a_run_that_stops_lets_the_application_in_again() {
     let of = |key: &str, class: EffectClass, change: Change| PlannedStep { change, ..step(key, class) };
     let mut status = confirmed();

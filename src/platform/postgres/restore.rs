@@ -58,6 +58,9 @@ impl Restores {
     }
 }
 
+/// How often a restore that lost a deadlock begins its transaction anew.
+const DEADLOCKS: usize = 5;
+
 /// Everything that a restore needs after the call that began it has returned.
 struct Job {
     attempt: String,
@@ -104,7 +107,7 @@ pub(super) async fn begin(
     tokio::spawn(async move {
         let attempt = job.attempt.clone();
         // In a task of its own, so that not even a panic leaves a restore that seems to go on for ever.
-        let ended = tokio::spawn(async move { tokio::time::timeout(LIMIT, run(&job, &read)).await }).await;
+        let ended = tokio::spawn(async move { tokio::time::timeout(LIMIT, run_to_an_end(&job, &read)).await }).await;
         let went_wrong = match ended {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(why))) => Some(why),
@@ -168,6 +171,21 @@ enum Broke {
     Said(String),
     /// psql ended: it has said why.
     Session,
+}
+
+/// Runs the restore. Where the server chose it as the victim of a deadlock, its transaction was rolled back for certain: the same attempt
+/// goes on with a new one.
+async fn run_to_an_end(job: &Job, read: &AtomicU64) -> Result<(), String> {
+    let mut met = Ok(());
+    for _ in 0..DEADLOCKS {
+        met = run(job, read).await;
+        if !met.as_ref().is_err_and(|why| why.contains("deadlock detected")) {
+            return met;
+        }
+        read.store(0, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    met
 }
 
 async fn run(job: &Job, read: &AtomicU64) -> Result<(), String> {
