@@ -87,9 +87,6 @@ async fn a_backup_that_was_altered_or_is_of_another_target_is_refused_before_any
 #[tokio::test]
 async fn not_yet_supported_fields_are_refused() {
     let (world, _, _, _operator) = broken("{}").await;
-    world.apply(&scenario::request(SHOP, "auto", "shop", "Auto", "{lastHealthy: {}}", "issue: Outage")).await;
-    let message = request_says(&world, "auto", ConditionType::Stalled, "True/NotYetSupported").await;
-    assert!(message.contains("spec.strategy: Auto") && message.contains("spec.to.lastHealthy"), "{message}");
     let patch =
         json!([{"op": "add", "path": "/spec/notifications", "value": [{"name": "x", "minSeverity": "Warning"}]}])
             .to_string();

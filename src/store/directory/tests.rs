@@ -186,7 +186,7 @@ async fn a_stream_gets_the_name_of_its_content_and_is_read_back() {
     let stored = uploaded(&store, &content).await.unwrap();
     assert_eq!(stored.name.file(), format!("{}.age", crate::keyed_digest::sha256_hex(&content)));
     assert_eq!(uploaded(&store, &content).await.unwrap(), stored, "the same content is fine");
-    assert_eq!(store.list(None).await.unwrap(), [stored.clone()], "something of the writing stayed");
+    assert_eq!(store.list(None).await.unwrap(), std::slice::from_ref(&stored), "something of the writing stayed");
     let (size, mut stream) = store.download(&stored.name).await.unwrap();
     let mut read = Vec::new();
     stream.read_to_end(&mut read).await.unwrap();
