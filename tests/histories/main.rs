@@ -85,7 +85,11 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn happen(world: &mut World, event: &Event) {
     match event {
-        Event::Reconcile(times) => (0..*times).for_each(|_| drop(once(world))),
+        Event::Reconcile(times) => {
+            for _ in 0..*times {
+                let _ = once(world);
+            }
+        }
         Event::Pass(seconds) => world.pass(Duration::from_secs((*seconds).into())),
         Event::Reads(step, truth) => {
             let undo = if step & 64 != 0 { "undo-" } else { "" };
