@@ -81,7 +81,7 @@ fn replay(options: &Options, cuts: &str) -> ExitCode {
         let clean = lab.run(&prepared, &[], None, false).await;
         planted::plant(bug.and_then(|bug| planted::BUGS.iter().find(|known| known.name == bug)));
         let report = lab.run(&prepared, &cuts, Some(&clean.end), true).await;
-        let End { outcome, state, asked } = &report.end;
+        let End { outcome, state, asked, .. } = &report.end;
         println!("ends {outcome}, asked {asked}, trace {:016x}\n{state}", report.trace);
         for violation in &report.violations {
             println!("VIOLATION {}: {}", violation.oracle, violation.words);
