@@ -1,5 +1,7 @@
 //! `make proof`: every single cut and pairs of cuts of every plan, over all cores; or one run again.
 
+#![allow(dead_code)] // shares its modules with the test, which uses more of them
+
 mod api_patch;
 mod api_server;
 mod api_service;
