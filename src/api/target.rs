@@ -266,6 +266,10 @@ pub struct DeploymentTargetStatus {
     /// Request that holds the target now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_operation: Option<PinnedRef>,
+    /// When a request last let go of this target or of its hold. For a moment after it, platforms may still answer what was so before: the
+    /// next plan waits for that long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_operation_time: Option<Time>,
     /// The hold on automatic deploys. Absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeStatus>,

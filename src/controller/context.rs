@@ -91,4 +91,35 @@ impl Context {
         let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         steps.get(step)?.checked_duration_since(monotonic()).filter(|left| !left.is_zero())
     }
+
+    /// What this process waits for, as times since and until now: for the crash harness, which goes on from a copy of a run. `None` while
+    /// a dump is under way.
+    #[cfg(feature = "failpoints")]
+    pub fn waits(&self) -> Option<Waits> {
+        let seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dumps.none().then(|| Waits {
+            first_seen: seen.iter().map(|(key, at)| (key.clone(), at.elapsed())).collect(),
+            not_before: steps.iter().map(|(key, at)| (key.clone(), at.duration_since(monotonic()))).collect(),
+        })
+    }
+
+    /// Waits as that process did.
+    #[cfg(feature = "failpoints")]
+    pub fn wait_as(&self, waits: &Waits) {
+        let now = monotonic();
+        let ago = |since: &Duration| now.checked_sub(*since).unwrap_or(now);
+        let seen = waits.first_seen.iter().map(|(key, since)| (key.clone(), ago(since)));
+        self.first_seen.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
+        let steps = waits.not_before.iter().map(|(key, left)| (key.clone(), now + *left));
+        self.not_before.lock().unwrap_or_else(PoisonError::into_inner).extend(steps);
+    }
+}
+
+/// What a process waits for.
+#[cfg(feature = "failpoints")]
+#[derive(Clone, Debug, Default)]
+pub struct Waits {
+    first_seen: HashMap<String, Duration>,
+    not_before: HashMap<String, Duration>,
 }

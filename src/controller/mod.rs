@@ -18,6 +18,8 @@ mod status;
 pub mod target;
 
 pub use connect::Refusal;
+#[cfg(feature = "failpoints")]
+pub use context::Waits;
 pub use context::{Context, OpenStore};
 pub use leader::Leadership;
 pub use ledger::{Run, Sending, StepLedger, log_event, send_once};

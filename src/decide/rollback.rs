@@ -90,6 +90,8 @@ pub enum TargetChange {
     Freeze(Option<FreezeStatus>),
     /// The request that works on it.
     Operation(Option<PinnedRef>),
+    /// When a request last let go of it.
+    LetGo(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
     /// Deploys that were rolled away from.
     RolledAway(Vec<RolledAwayDeploy>),
     /// The failover that is in force.

@@ -31,9 +31,11 @@ async fn respond(world: &Shared, request: Request<Body>) -> Response<Body> {
         (false, _) => What::ApiRead,
     };
     let slash = if call.of_status { "/status" } else { "" };
-    // The name of an Event holds the real time.
-    let name = if what == What::Event { "" } else { call.key.name.as_str() };
-    let text = format!("{:?} {}/{}{slash}", call.verb, call.key.resource, name);
+    let text = match what {
+        // Its name holds the real time, and whether it is a new one depends on what the process remembers.
+        What::Event => "tell an Event".to_owned(),
+        _ => format!("{:?} {}/{}{slash}", call.verb, call.key.resource, call.key.name),
+    };
     match world.cut(Op { what, text }, move |state| state.request(call)).await {
         Ok((code, bytes)) => answer(code, bytes),
         Err(Broken::NotSent) => status(503, "ServiceUnavailable", "the API server is not available"),

@@ -5,6 +5,7 @@ use crate::fault::{Cut, Kind};
 use crate::oracles::{self, End, at_end};
 use crate::plans::Row;
 use crate::platforms::FakeConnector;
+use crate::queue::Queue;
 use crate::script::{self, Play, request};
 use crate::stage;
 use crate::stores::InMemory;
@@ -13,17 +14,15 @@ use clap::Parser;
 use futures::FutureExt;
 use savepoint::api::{DeploymentBackup, RollbackRequest};
 use savepoint::config::Config;
-use savepoint::controller::{Context, Failure, Leadership, Outcome, backup, rollback};
+use savepoint::controller::{Context, Failure, Leadership, Outcome, Waits, backup, rollback};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// An age identity of the tests.
 const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
@@ -37,8 +36,6 @@ const A_WHILE: Duration = Duration::from_secs(20);
 const PAUSE: usize = 6;
 /// More reconciles than any run needs.
 const MOST_RECONCILES: usize = 2_000;
-/// Longest time between two looks at an object.
-const RESYNC: Duration = Duration::from_secs(600);
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -87,31 +84,55 @@ impl Lab {
         }
         let mut state = self.world.state();
         stage::ask(&mut state, row);
+        state.things.at = state.elapsed();
         let things = std::mem::take(&mut state.things);
         Prepared { row: row.clone(), things }
     }
 
-    /// One run with these cuts.
+    /// One run with these cuts, from its beginning.
     pub async fn run(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>, loud: bool) -> Report {
+        self.begin(plan, cuts, loud);
+        Run::new(self).until_settled().await;
+        self.report(plan, clean)
+    }
+
+    /// One run with these cuts, and the moments that others may go on from.
+    pub async fn run_kept(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>) -> (Report, Vec<Moment>) {
+        self.begin(plan, cuts, false);
+        let moments = Run { moments: Some(Vec::new()), ..Run::new(self) }.until_settled().await;
+        (self.report(plan, clean), moments)
+    }
+
+    /// As `run`, but what comes before the last cut is taken from a run that had the same cuts until there.
+    pub async fn run_on(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>, moments: &[Moment]) -> Report {
+        let is_before = |moment: &&Moment| cuts.last().is_none_or(|cut| moment.state.ops.len() < cut.at);
+        let Some(moment) = moments.iter().rev().find(is_before) else { return self.run(plan, cuts, clean, false).await };
+        self.world.begin_from(&moment.state, cuts);
+        Run::from(self, moment).until_settled().await;
+        self.report(plan, clean)
+    }
+
+    fn begin(&self, plan: &Prepared, cuts: &[Cut], loud: bool) {
         let row = &plan.row;
-        let troubled = !row.trouble.is_empty();
         let play = Play {
             confirms: true,
             releases: row.releases,
             lines: row.lines.to_vec(),
             lines_at_first: row.lines.len(),
             falls: row.strategy == "Gradual",
-            troubled,
+            troubled: !row.trouble.is_empty(),
             ..Play::default()
         };
         self.world.begin(&plan.things, play, cuts);
         self.world.state().loud = loud;
-        Run::new(self).until_settled().await;
+    }
+
+    fn report(&self, plan: &Prepared, clean: Option<&End>) -> Report {
         let mut state = self.world.state();
         if crate::logs::leaked() {
             state.violate("I23 no secret anywhere", "a canary stands in a line of the log");
         }
-        let end = at_end(&mut state, row, clean);
+        let end = at_end(&mut state, &plan.row, clean);
         let overlapped = state.memory.overlapped;
         let ops = state.ops.iter().map(|op| op.what).collect();
         Report { end, ops, overlapped, violations: std::mem::take(&mut state.violations), trace: state.trace_hash() }
@@ -122,15 +143,12 @@ impl Lab {
     }
 }
 
-/// When an object is looked at again, and what the last looks came to.
-#[derive(Clone)]
-struct Due {
-    at: Instant,
-    streak: u32,
-    settled: bool,
-    /// Reconciles in a row that came at once and wrote nothing.
-    idle: u32,
-    last: Option<Instant>,
+/// A moment between two reconciles that another run can go on from: everything but the process, which keeps nothing that matters.
+pub struct Moment {
+    state: State,
+    queue: Queue,
+    epoch: i64,
+    waits: Waits,
 }
 
 /// A reconcile under way.
@@ -156,80 +174,73 @@ struct Run<'a> {
     context: Arc<Context>,
     epoch: i64,
     frozen: Option<Frozen>,
-    due: BTreeMap<Key, Due>,
+    queue: Queue,
+    /// Where other runs may go on from, if they are wanted.
+    moments: Option<Vec<Moment>>,
 }
 
 impl<'a> Run<'a> {
     fn new(lab: &'a Lab) -> Self {
-        let mut run = Self { lab, context: boot(lab, 0), epoch: 0, frozen: None, due: BTreeMap::new() };
-        run.relist();
-        run
+        let queue = Queue::of_all(&mut lab.state());
+        Self { lab, context: boot(lab, 0), epoch: 0, frozen: None, queue, moments: None }
+    }
+
+    /// Goes on from a moment of an earlier run.
+    fn from(lab: &'a Lab, moment: &Moment) -> Self {
+        let context = boot(lab, moment.epoch);
+        context.wait_as(&moment.waits);
+        Self { lab, context, epoch: moment.epoch, frozen: None, queue: moment.queue.clone(), moments: None }
+    }
+
+    /// Keeps this moment, if it can be gone on from.
+    fn remember(&mut self) {
+        let Some(moments) = self.moments.as_mut().filter(|_| self.frozen.is_none()) else { return };
+        if let (Some(waits), Some(state)) = (self.context.waits(), self.lab.state().copy()) {
+            moments.push(Moment { state, queue: self.queue.clone(), epoch: self.epoch, waits });
+        }
+    }
+
+    async fn restart(&mut self) {
+        tokio::time::advance(RESTART).await;
+        self.reboot();
     }
 
     fn reboot(&mut self) {
         self.epoch += 1;
         self.context = boot(self.lab, self.epoch);
-        self.lab.state().crashed = false;
-        self.lab.state().note("the operator starts again");
-        self.due.clear();
-        self.relist();
-    }
-
-    /// What the first list of a watch brings: everything is looked at.
-    fn relist(&mut self) {
         let mut state = self.lab.state();
-        state.woken.clear();
-        let now = savepoint::clock::runtime();
-        for resource in ["deploymentbackups", "rollbackrequests"] {
-            for (key, _) in state.things.api.of_resource(resource) {
-                self.due.insert(key.clone(), Due { at: now, streak: 0, settled: false, idle: 0, last: None });
-            }
-        }
+        state.crashed = false;
+        state.note("the operator starts again");
+        self.queue = Queue::of_all(&mut state);
     }
 
-    /// What watches bring: whatever was written is looked at again, and a safety backup wakes the request that made it.
-    fn wake(&mut self) {
-        let mut state = self.lab.state();
-        let at = savepoint::clock::runtime() + Duration::from_millis(10);
-        for key in std::mem::take(&mut state.woken) {
-            if !matches!(key.resource.as_str(), "rollbackrequests" | "deploymentbackups") {
-                continue;
-            }
-            let keys = if key.resource == "deploymentbackups" { vec![key, request()] } else { vec![key] };
-            for key in keys {
-                if state.things.api.get(&key).is_none() {
-                    self.due.remove(&key);
-                    continue;
-                }
-                let due = self.due.entry(key).or_insert(Due { at, streak: 0, settled: false, idle: 0, last: None });
-                due.at = due.at.min(at);
-                due.settled = false;
-                due.idle = 0;
-            }
-        }
-    }
-
-    async fn until_settled(mut self) {
+    async fn until_settled(mut self) -> Vec<Moment> {
         for _ in 0..MOST_RECONCILES {
-            self.wake();
-            let next =
-                self.due.iter().filter(|(_, due)| !due.settled).min_by_key(|(key, due)| (due.at, (*key).clone()));
-            let next = next.map(|(key, due)| (key.clone(), due.at));
+            if self.lab.state().crashed {
+                self.restart().await; // a dump beside the reconciles was cut
+            }
+            self.queue.wake(&mut self.lab.state());
+            let next = self.queue.next();
             if !self.pass_time(next.as_ref().map(|(_, at)| *at)).await {
                 if self.frozen.is_none() {
-                    return;
+                    return self.moments.unwrap_or_default();
                 }
                 self.thaw().await;
                 continue;
             }
             let Some((key, at)) = next else { continue };
-            self.wake();
-            if self.due.get(&key).is_none_or(|due| due.at > savepoint::clock::runtime().max(at)) {
-                continue;
+            let now = {
+                let mut state = self.lab.state();
+                self.queue.wake(&mut state);
+                state.elapsed()
+            };
+            if !self.queue.is_later(&key, now.max(at)) {
+                self.remember();
+                self.one(&key).await;
             }
-            self.one(&key).await;
         }
         self.lab.state().violate("I21 every run ends", format!("more than {MOST_RECONCILES} reconciles"));
+        Vec::new()
     }
 
     /// One reconcile, and what follows where the process did not survive it.
@@ -242,12 +253,9 @@ impl<'a> Run<'a> {
             Ended::Done(result) => {
                 oracles::at_reconcile(&mut self.lab.state(), began);
                 let wrote = self.lab.state().things.api.version() != writes;
-                self.schedule(key, result, wrote);
+                self.queue.schedule(&mut self.lab.state(), key, result, wrote);
             }
-            Ended::Crashed => {
-                tokio::time::advance(RESTART).await;
-                self.reboot();
-            }
+            Ended::Crashed => self.restart().await,
             Ended::Paused(kind) => {
                 let left = if kind == Kind::Paused { PAUSE } else { usize::MAX };
                 self.frozen = Some(Frozen { work, left });
@@ -276,33 +284,39 @@ impl<'a> Run<'a> {
     }
 
     /// Goes on to when something is due, letting late calls land and quiet people act. `false`: nothing is left to do.
-    async fn pass_time(&mut self, next: Option<Instant>) -> bool {
-        let (late, quiet_at) = {
-            let state = self.lab.state();
-            (state.next_late(), state.last_change + A_WHILE)
-        };
-        let now = savepoint::clock::runtime();
+    async fn pass_time(&mut self, next: Option<Duration>) -> bool {
         let patience = self.patience();
-        let until = self.lab.state().last_change + patience;
-        let has_quiet = self.lab.state().play.lines.iter().any(|(when, _)| *when == script::When::Quiet);
+        let (now, late, quiet_at, until, has_quiet) = {
+            let state = self.lab.state();
+            let has_quiet = state.play.lines.first().is_some_and(|(when, _)| *when == script::When::Quiet);
+            let last = state.last_change;
+            (state.elapsed(), state.next_late(), last + A_WHILE, last + patience, has_quiet)
+        };
         if has_quiet && next.is_none_or(|next| next > quiet_at) {
-            advance_to(quiet_at).await;
+            self.advance_to(quiet_at).await;
             script::after_quiet(&mut self.lab.state());
             return true;
         }
         match (next, late) {
             (None, None) => return false,
             (next, Some(late)) if next.is_none_or(|next| late < next) => {
-                advance_to(late).await;
+                self.advance_to(late).await;
                 self.lab.state().land();
                 return true;
             }
             (Some(next), _) if next > now.max(until) => return false,
-            (Some(next), _) => advance_to(next).await,
+            (Some(next), _) => self.advance_to(next).await,
             (None, Some(_)) => {}
         }
         self.lab.state().land();
         true
+    }
+
+    async fn advance_to(&self, at: Duration) {
+        let now = self.lab.state().elapsed();
+        if at > now {
+            tokio::time::advance(at - now).await;
+        }
     }
 
     /// A deletion that waits for a platform goes on for ten minutes; a person is waited for a little.
@@ -338,48 +352,6 @@ impl<'a> Run<'a> {
         let work = AssertUnwindSafe(work).catch_unwind();
         Box::pin(work.map(|ended| ended.unwrap_or_else(|_| Err(Failure::Bug("it panicked".into())))))
     }
-
-    /// As `controller::run` does: back-off after a failure, otherwise as the reconcile says.
-    fn schedule(&mut self, key: &Key, result: Result<Outcome, Failure>, wrote: bool) {
-        let now = savepoint::clock::runtime();
-        let mut state = self.lab.state();
-        let ended = key.resource == "deploymentbackups" && backup_ended(&state, key);
-        let Some(due) = self.due.get_mut(key) else { return };
-        let at_once = due.last.is_some_and(|last| now - last < Duration::from_secs(1));
-        due.idle = if at_once && !wrote && result.is_ok() { due.idle + 1 } else { 0 };
-        if due.idle > 3 {
-            state.violate(
-                "I16 no hot loop",
-                format!("{} was looked at again and again, and nothing was written", key.name),
-            );
-        }
-        due.last = Some(now);
-        if state.loud {
-            println!("                 {result:?}");
-        }
-        due.settled = false;
-        let wait = match result {
-            Ok(outcome) => {
-                due.streak = 0;
-                due.settled = outcome == Outcome::AwaitChange || ended;
-                match outcome {
-                    Outcome::After(wait) => wait.clamp(Duration::from_millis(200), RESYNC),
-                    Outcome::AwaitChange => RESYNC,
-                }
-            }
-            Err(failure) => {
-                if let Failure::Bug(words) = &failure {
-                    state.violate("no internal error", words.clone());
-                }
-                due.streak += 1;
-                match failure {
-                    Failure::Conflict if due.streak < 20 => Duration::from_millis(100),
-                    _ => (Duration::from_secs(1) * 2u32.saturating_pow(due.streak.min(9) - 1)).min(RESYNC),
-                }
-            }
-        };
-        due.at = now + wait;
-    }
 }
 
 fn boot(lab: &Lab, epoch: i64) -> Arc<Context> {
@@ -393,22 +365,8 @@ fn boot(lab: &Lab, epoch: i64) -> Arc<Context> {
     Arc::new(context)
 }
 
-fn backup_ended(state: &State, key: &Key) -> bool {
-    let Some(stored) = state.things.api.get(key) else { return true };
-    let conditions = stored.value["status"]["conditions"].as_array();
-    let ended = |condition: &serde_json::Value| condition["type"] == "Succeeded" && condition["status"] != "Unknown";
-    stored.value["metadata"]["deletionTimestamp"].is_null() && conditions.into_iter().flatten().any(ended)
-}
-
 fn parsed<K: DeserializeOwned>(bytes: &[u8]) -> Arc<K> {
     Arc::new(serde_json::from_slice(bytes).unwrap())
-}
-
-async fn advance_to(at: Instant) {
-    let now = savepoint::clock::runtime();
-    if at > now {
-        tokio::time::advance(at - now).await;
-    }
 }
 
 /// Polls `work` until it ends, or until its process crashes or is stopped.

@@ -38,7 +38,7 @@ pub enum Part {
     /// S. The application is held off, or let in again.
     Pause(bool),
     /// D. The data is replaced.
-    Restore { dump: String },
+    Restore { dump: String, content: String },
     /// S or N, as the hook is declared.
     Call { repeatable: bool },
 }
@@ -59,7 +59,7 @@ impl Part {
             Self::Flag(name, to) => format!("flag {name} {to:?}"),
             Self::Pause(true) => "pause writes".into(),
             Self::Pause(false) => "resume writes".into(),
-            Self::Restore { dump } => format!("restore {dump}"),
+            Self::Restore { content, .. } => format!("restore {content}"),
             Self::Call { .. } => "call".into(),
         }
     }
@@ -76,7 +76,7 @@ pub struct Effect {
     pub changed: bool,
 }
 
-/// The calls of every change but that of variables.
+/// The calls of every change but those that need a read first, and hooks.
 pub fn parts(platform: PlatformName, change: &Change, output: Option<&str>) -> Vec<Part> {
     match change {
         Change::SetSettings { settings } => {
@@ -103,8 +103,7 @@ pub fn parts(platform: PlatformName, change: &Change, output: Option<&str>) -> V
         Change::SetFlags { flags } => flags.iter().flat_map(flag_writes).collect(),
         Change::PauseWrites {} => vec![Part::Pause(true)],
         Change::ResumeWrites {} => vec![Part::Pause(false)],
-        Change::RestoreData { data, .. } => vec![Part::Restore { dump: data.sha256.clone() }],
-        Change::SetEnvironment { .. } | Change::RunHook { .. } => Vec::new(),
+        Change::RestoreData { .. } | Change::SetEnvironment { .. } | Change::RunHook { .. } => Vec::new(),
     }
 }
 
@@ -152,14 +151,15 @@ pub fn take(
     let before: i32 = share(&model.truth);
     let changed = model.change(now, |truth| result = happen(truth, now, intent, part));
     let after: i32 = share(&model.truth);
-    // A hook that may be repeated makes no difference when it is.
-    let changed = changed && !matches!(part, Part::Call { repeatable: true });
+    let unsteady = matches!(model.truth.trouble, Trouble::TurnsBack(..)) && matches!(part, Part::Publish(_));
+    // A hook that may be repeated makes no difference when it is, and what was turned back may be done again.
+    let changed = changed && !unsteady && !matches!(part, Part::Call { repeatable: true });
     if after > before {
         crate::oracles::flag_moved(state, intent);
     }
     if result.is_ok() {
         let (component, intent, label) = (component.to_owned(), intent.to_owned(), part.label());
-        state.last_change = savepoint::clock::runtime();
+        state.last_change = state.elapsed();
         state.note(&format!("effect on {component}: {label}, changed {changed}"));
         state.memory.effects.push(Effect { component, intent, class, label, changed });
     }
@@ -185,9 +185,10 @@ fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result
             truth.paused = *paused;
             Ok(None)
         }
-        Part::Restore { dump } => {
+        Part::Restore { dump, content } => {
             // The mark that it leaves is the id of the attempt.
-            truth.restores.push(Restored { marker: intent.to_owned(), dump: dump.clone(), at: now });
+            let (marker, dump, content) = (intent.to_owned(), dump.clone(), content.clone());
+            truth.restores.push(Restored { marker, dump, content, at: now });
             Ok(Some(intent.to_owned()))
         }
         Part::Call { .. } => {
@@ -207,11 +208,15 @@ fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result
             Ok(None)
         }
         Part::Publish(deploy) => {
-            if let Trouble::TurnsBack(after) = truth.trouble {
-                truth.turns = truth.published.take().map(|was| (now + after, was));
-                truth.trouble = Trouble::None;
-            } else {
-                truth.turns = None;
+            let was = truth.published(now).map(str::to_owned);
+            let after = match truth.trouble {
+                Trouble::TurnsBack(unsteady, after) if unsteady == deploy => Some(after),
+                _ => None,
+            };
+            match (after, was) {
+                (Some(_), Some(was)) if was == *deploy => {}
+                (Some(after), Some(was)) => truth.turns = Some((now + after, was)),
+                _ => truth.turns = None,
             }
             truth.published = Some(deploy.clone());
             Ok(Some(deploy.clone()))

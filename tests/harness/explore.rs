@@ -1,10 +1,14 @@
 //! Which runs are made: the clean one, every single cut, pairs of cuts; and what came of them.
 
-use crate::driver::{Lab, Prepared, Report};
+use crate::driver::{Lab, Moment, Prepared, Report};
 use crate::fault::{Cut, shown};
 use crate::plans::Row;
 use crate::world::Violation;
 use std::time::{Duration, Instant};
+
+/// Runs are short, and JSON is made of small pieces: a third of their time is spent in the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the runs of one plan came to.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +95,14 @@ pub async fn clean(lab: &Lab, row: &Row) -> (Prepared, Report) {
     (prepared, report)
 }
 
+/// As [`clean`], with the moments that its cuts go on from.
+pub async fn clean_kept(lab: &Lab, row: &Row) -> (Prepared, Report, Vec<Moment>) {
+    let (prepared, first) = clean(lab, row).await;
+    let (again, moments) = lab.run_kept(&prepared, &[], None).await;
+    assert_eq!(first.trace, again.trace, "{}: two clean runs differ", row.name);
+    (prepared, first, moments)
+}
+
 /// The plan with its clean run, and what is wrong with it in words.
 pub async fn tried(lab: &Lab, row: &Row) -> (Prepared, Report, String) {
     let prepared = lab.prepare(row).await;
@@ -171,7 +183,7 @@ pub fn everything(scope: &Scope) -> usize {
 async fn explore(row: &Row, worker: usize, scope: &Scope) -> Tally {
     let began = Instant::now();
     let lab = Lab::new();
-    let (prepared, first) = clean(&lab, row).await;
+    let (prepared, first, moments) = clean_kept(&lab, row).await;
     let cuts: Vec<Cut> = cuts_after(&first, 0).collect();
     let mut tally = Tally { plan: row.name, operations: first.ops.len(), singles: cuts.len(), ..Tally::default() };
     let budget = scope.budget / scope.workers;
@@ -180,16 +192,16 @@ async fn explore(row: &Row, worker: usize, scope: &Scope) -> Tally {
     let all = cuts.len() * cuts.len() / 2 / scope.workers;
     let keep = if all == 0 { u64::MAX } else { (u64::MAX as f64 * (budget as f64 / all as f64).min(1.0)) as u64 };
     for cut in cuts.into_iter().step_by(scope.stride).skip(worker).step_by(scope.workers) {
-        let report = lab.run(&prepared, &[cut], Some(&first.end), false).await;
-        tally.take(&[cut], &report);
         if !scope.pairs {
+            tally.take(&[cut], &lab.run_on(&prepared, &[cut], Some(&first.end), &moments).await);
             continue;
         }
+        let (report, moments) = lab.run_kept(&prepared, &[cut], Some(&first.end)).await;
+        tally.take(&[cut], &report);
         for second in cuts_after(&report, cut.at) {
             if tally.runs < budget && next(&mut random) <= keep {
                 let both = [cut, second];
-                let report = lab.run(&prepared, &both, Some(&first.end), false).await;
-                tally.take(&both, &report);
+                tally.take(&both, &lab.run_on(&prepared, &both, Some(&first.end), &moments).await);
             }
         }
     }

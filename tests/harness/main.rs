@@ -17,13 +17,14 @@ mod plans;
 mod planted;
 mod platforms;
 mod progress;
+mod queue;
 mod script;
 mod stage;
 mod stores;
 mod world;
 
 use driver::Lab;
-use explore::{clean, on_a_thread};
+use explore::on_a_thread;
 
 #[test]
 fn every_clean_run_is_as_its_row_says() {
@@ -89,15 +90,15 @@ fn every_planted_bug_is_caught_by_its_oracle() {
 }
 
 #[test]
-fn the_same_run_twice_gives_the_same_trace() {
+fn a_run_that_goes_on_from_a_moment_is_the_whole_run() {
     let run = on_a_thread(|| async {
         let lab = Lab::new();
         for row in plans::rows() {
-            let (prepared, first) = clean(&lab, &row).await;
+            let (prepared, first, moments) = explore::clean_kept(&lab, &row).await;
             let cuts: Vec<_> = explore::cuts_after(&first, 0).collect();
             for cut in cuts.into_iter().step_by(97) {
                 let one = lab.run(&prepared, &[cut], Some(&first.end), false).await;
-                let two = lab.run(&prepared, &[cut], Some(&first.end), false).await;
+                let two = lab.run_on(&prepared, &[cut], Some(&first.end), &moments).await;
                 assert_eq!((one.trace, one.end), (two.trace, two.end), "{} {cut}", row.name);
             }
         }

@@ -38,6 +38,7 @@ pub struct Restored {
     pub marker: String,
     /// Digest of the dump.
     pub dump: String,
+    pub content: String,
     pub at: Duration,
 }
 
@@ -48,8 +49,8 @@ pub enum Trouble {
     None,
     /// It refuses the call whose label begins so, for good.
     Refuses(&'static str),
-    /// What was published is turned back a while after.
-    TurnsBack(Duration),
+    /// Whenever this deploy is published, it is turned back a while after.
+    TurnsBack(&'static str, Duration),
 }
 
 /// Everything of one component.
@@ -96,10 +97,14 @@ impl Truth {
         turned.or(self.published.as_deref())
     }
 
+    /// The last restore that has ended.
+    pub fn restored(&self, now: Duration) -> Option<&Restored> {
+        self.restores.iter().rev().find(|restored| restored.at + RESTORE_TIME <= now)
+    }
+
     /// The data as it is.
     pub fn data(&self, now: Duration) -> &str {
-        let done = self.restores.iter().rev().find(|restored| restored.at + RESTORE_TIME <= now);
-        done.map_or(self.data.as_str(), |restored| restored.dump.as_str())
+        self.restored(now).map_or(self.data.as_str(), |restored| restored.content.as_str())
     }
 
     pub fn name(&self) -> PlatformName {

@@ -26,9 +26,6 @@ pub enum Part {
     Database,
 }
 
-/// Name of the component that stands for a database.
-pub const DATABASE: &str = "db";
-
 /// A hook of the first component.
 #[derive(Clone, Copy)]
 pub struct Hook {
@@ -99,7 +96,7 @@ const UNTIL: &str = "UntilReleased";
 
 /// Every plan.
 pub fn rows() -> Vec<Row> {
-    [code(), values(), flags(), whole(), interrupted(), deleted(), failing(), others()].concat()
+    [code(), values(), flags(), data(), whole(), interrupted(), deleted(), failing(), others()].concat()
 }
 
 fn code() -> Vec<Row> {
@@ -176,6 +173,35 @@ fn flags() -> Vec<Row> {
             spec: r#"{"issue": "UiBug"}"#,
             ..BASE
         },
+    ]
+}
+
+fn data() -> Vec<Row> {
+    use Part::{Database, Render};
+    const DATABASE: Row = Row {
+        name: "data",
+        parts: &[Database],
+        strategy: "Database",
+        to: "good",
+        spec: r#"{"safetyBackup": "SkipData"}"#,
+        ..BASE
+    };
+    const REFUSED: Row =
+        Row { trouble: &[("db", Trouble::Refuses("restore"))], ends: Some(Outcome::Failed), ..DATABASE };
+    vec![
+        DATABASE,
+        Row { name: "data-saved", spec: "{}", ..DATABASE },
+        Row { name: "data-unsaved", spec: r#"{"safetyBackup": "Skip"}"#, ..DATABASE },
+        Row { name: "data-hooks", hooks: &[BEFORE, AFTER], confirmation: "Never", ..DATABASE },
+        Row {
+            name: "data-cancelled",
+            lines: &[(When::Verified(1), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..DATABASE
+        },
+        Row { name: "data-refused", ..REFUSED },
+        Row { name: "data-refused-then-undone", spec: r#"{"onStepFailure": "Undo"}"#, ..REFUSED },
+        Row { name: "data-code-keyless", parts: &[Database, Render], strategy: "Full", spec: "{}", ..DATABASE },
     ]
 }
 

@@ -47,6 +47,10 @@ pub const BUGS: &[Bug] = &[
     planted("the platform never answers", "code-set", "I15"),
     twisted("sends a keyless call again", "code-keyless", "I1", |it| on(it, sends_again)),
     twisted("a hook is called again", "code-hooks", "I1", |it| on(it, sends_again)),
+    twisted("a restore is sent again", "data", "I1", |it| on(it, sends_again)),
+    twisted("looks again at once", "data", "I16", |it| on(it, never_rests)),
+    twisted("lets nobody in again", "data-cancelled", "the application", |it| on(it, resumes_nothing)),
+    twisted("restores while writes go on", "data", "data changes", |it| on(it, pauses_nothing)),
     twisted("a new leader sends again at once", "code-keyless", "I14", |it| on(it, sends_again)),
     twisted("needs no confirmation", "code-branch-forced", "I4", |it| on(it, confirms_itself)),
     twisted("changes a frozen plan", "code-set", "I4 a frozen", |it| on(it, drops_last_step)),
@@ -150,6 +154,26 @@ fn releases_nothing(request: &mut RollbackRequest) {
 fn sees_no_end(request: &mut RollbackRequest) {
     request.spec.cancel = None;
     request.metadata.deletion_timestamp = None;
+}
+
+fn resumes_nothing(request: &mut RollbackRequest) {
+    if let Some(plan) = plan_of(request) {
+        plan.steps.retain(|step| !matches!(step.change, Change::ResumeWrites {}));
+    }
+}
+
+fn pauses_nothing(request: &mut RollbackRequest) {
+    if let Some(plan) = plan_of(request) {
+        plan.steps.retain(|step| !matches!(step.change, Change::PauseWrites {}));
+    }
+}
+
+fn never_rests(decision: &mut Decision) {
+    match decision {
+        Decision::Do(_, write) => write.again = Duration::ZERO,
+        Decision::Rest(after) => *after = Some(Duration::ZERO),
+        _ => {}
+    }
 }
 
 fn makes_it_young(request: &mut RollbackRequest) {

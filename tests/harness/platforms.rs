@@ -10,12 +10,16 @@ use savepoint::api::{Change, Component, HookSpec, PlatformName};
 use savepoint::decide::facts::{Capabilities, DatabaseFacts, Deploy, Observation, Progress};
 use savepoint::egress::HeaderMap;
 use savepoint::platform::{
-    ChangeContext, CommittedIntent, Connector, Environment, Error, ErrorKind, Platform, Result, SendError, SendOutcome,
-    Value,
+    ChangeContext, CommittedIntent, Connector, DumpFacts, Environment, Error, ErrorKind, Platform, Result, SendError,
+    SendOutcome, Value,
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// What a database says that it runs.
+const SERVER: &str = "15.18";
 
 /// Opens the components of a world. The token is looked at, as a real platform would.
 #[derive(Clone)]
@@ -24,8 +28,7 @@ pub struct FakeConnector(pub Shared);
 impl Connector for FakeConnector {
     fn connect(&self, component: &Component, token: SecretString) -> Result<Box<dyn Platform>> {
         let name = match component {
-            // No adapter for databases is there yet: this one stands for it, under a component that a target may have today.
-            Component { name, .. } if name == crate::plans::DATABASE => PlatformName::Postgres,
+            Component { postgres: Some(_), .. } => PlatformName::Postgres,
             Component { feature_flags: Some(_), .. } => PlatformName::FeatureFlags,
             Component { render: Some(_), .. } => PlatformName::Render,
             Component { netlify: Some(_), .. } => PlatformName::Netlify,
@@ -89,7 +92,11 @@ impl Fake {
         match done {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(said)) => Err(SendError::NotApplied(self.error(ErrorKind::Refused, operation, said))),
-            Err(Broken::NotSent) if first => Err(SendError::NotApplied(broken("the connection was refused"))),
+            Err(Broken::NotSent) if first => {
+                // It certainly did nothing: the next attempt may have its number.
+                self.world.state().memory.sent.remove(&intent.intent().id);
+                Err(SendError::NotApplied(broken("the connection was refused")))
+            }
             Err(Broken::NotSent | Broken::Unknown) => Err(SendError::Ambiguous(broken("the connection broke off"))),
         }
     }
@@ -99,11 +106,26 @@ impl Fake {
         if matches!(change, Change::RunHook { .. }) {
             return Ok(vec![Part::Call { repeatable: self.repeatable }]);
         }
+        if let Change::RestoreData { data, .. } = change {
+            let content = self.content(context).await?;
+            return Ok(vec![Part::Restore { dump: data.sha256.clone(), content }]);
+        }
         if !matches!(change, Change::SetEnvironment { .. }) {
             return Ok(effect::parts(self.name, change, context.output));
         }
         let variables = self.read("variables", |truth, _| truth.variables.clone()).await?;
         Ok(effect::writes(&variables, change, &exposed(context)))
+    }
+
+    /// What the dump holds, read through before anything is sent.
+    async fn content(&self, context: ChangeContext<'_>) -> Result<String> {
+        let refused = |said: &str| self.error(ErrorKind::Unavailable, "restore", said);
+        let source = context.data.ok_or_else(|| refused("there is no dump to restore"))?;
+        let mut stream = source.open().await.map_err(|said| refused(&said))?;
+        let mut content = String::new();
+        let read = tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut content).await;
+        read.map_err(|_| refused("the dump could not be read"))?;
+        Ok(content)
     }
 
     async fn applied(
@@ -182,6 +204,17 @@ impl Platform for Fake {
     ) -> BoxFuture<'a, std::result::Result<SendOutcome, SendError>> {
         self.applied(intent, change, context).boxed()
     }
+
+    fn dump<'a>(&'a self, sink: &'a mut (dyn AsyncWrite + Send + Unpin)) -> BoxFuture<'a, Result<DumpFacts>> {
+        async move {
+            let data = self.read("dump", |truth, now| truth.data(now).to_owned()).await?;
+            let written = sink.write_all(data.as_bytes()).await;
+            written.map_err(|_| self.error(ErrorKind::Unavailable, "dump", "it could not be written"))?;
+            let (format, server_version) = ("pg_dump-custom".into(), SERVER.into());
+            Ok(DumpFacts { format, server_version, schema_version: Some(data), ..DumpFacts::default() })
+        }
+        .boxed()
+    }
 }
 
 fn observation(truth: &Truth, now: Duration) -> Observation {
@@ -233,7 +266,7 @@ fn of_branch(truth: &Truth) -> Observation {
 
 fn of_service(truth: &Truth, now: Duration) -> Observation {
     let database = (!truth.data.is_empty()).then(|| DatabaseFacts {
-        server_version: "15.18".into(),
+        server_version: SERVER.into(),
         schema_version: Some(truth.data(now).to_owned()),
         ..DatabaseFacts::default()
     });

@@ -16,6 +16,7 @@ mod plans;
 mod planted;
 mod platforms;
 mod progress;
+mod queue;
 mod script;
 mod stage;
 mod stores;

@@ -30,7 +30,7 @@ pub enum When {
     Inspected(usize),
     /// The request has just ended.
     Ended,
-    /// Nothing has changed anywhere for 20 seconds.
+    /// Nothing has changed anywhere for 20 seconds, and the lines before have come.
     Quiet,
 }
 
@@ -131,8 +131,10 @@ pub fn after_operation(state: &mut State) {
 
 /// Lets those act who wait until nothing happens any more. Whether anybody did.
 pub fn after_quiet(state: &mut State) -> bool {
-    let Some(index) = state.play.lines.iter().position(|(when, _)| *when == When::Quiet) else { return false };
-    let (_, act) = state.play.lines.remove(index);
+    if state.play.lines.first().is_none_or(|(when, _)| *when != When::Quiet) {
+        return false;
+    }
+    let (_, act) = state.play.lines.remove(0);
     state.note(&format!("somebody: {act:?}"));
     perform(state, act);
     true

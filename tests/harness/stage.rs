@@ -3,7 +3,7 @@
 use crate::api_server::Verb;
 use crate::model::{Made, Model, Truth, Var};
 use crate::oracles::CANARY;
-use crate::plans::{DATABASE, Part, Row};
+use crate::plans::{Part, Row};
 use crate::script::{FIRST, NAMESPACE, OTHER, REQUEST, call, key};
 use crate::world::State;
 use savepoint::api::{FlagState, PlatformName, SECRET_ALLOWED_HOSTS, SECRET_USE_LABEL};
@@ -19,7 +19,7 @@ const fn name_of(part: Part) -> &'static str {
         Part::Render => "api",
         Part::Branch | Part::ForcedBranch => "source",
         Part::Flags => "flags",
-        Part::Database => DATABASE,
+        Part::Database => "db",
     }
 }
 
@@ -34,9 +34,12 @@ fn component(part: Part) -> Value {
         Part::Flags => {
             json!({"role": "FeatureFlags", "featureFlags": {"flags": ["checkout", "search"], "http": {"url": "https://flags.test"}}})
         }
-        Part::Database => json!({"role": "Database", "render": {"serviceId": "db-1"}}),
+        Part::Database => json!({"role": "Database", "postgres": {"connectionRef": {"name": "database", "key": "token"}}}),
     };
     spec["name"] = json!(name_of(part));
+    if part == Part::Database {
+        return spec;
+    }
     // The token of a flag service is an `http` Secret: its owner names the hosts that it may go to.
     let token = if part == Part::Flags { "flag-token" } else { "tokens" };
     spec["credentialsRef"] = json!({"name": token, "key": "token"});
@@ -82,10 +85,12 @@ pub fn before(state: &mut State, row: &Row) {
     let rollback = json!({"confirmation": row.confirmation, "freeze": row.freeze});
     let target = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentTarget", "metadata": {"name": "shop"},
         "spec": {"components": components, "rollback": rollback}});
+    let tier = if row.parts.contains(&Part::Database) { "Full" } else { "Quick" };
     let backup = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentBackup", "metadata": {"name": "good"},
-        "spec": {"targetRef": {"name": "shop"}, "tier": "Quick"}});
+        "spec": {"targetRef": {"name": "shop"}, "tier": tier}});
     call(state, Verb::Create, key("secrets", ""), Some(secret()));
     call(state, Verb::Create, key("secrets", ""), Some(a_secret("flag-token", "http")));
+    call(state, Verb::Create, key("secrets", ""), Some(a_secret("database", "postgres")));
     call(state, Verb::Create, key("deploymenttargets", ""), Some(target));
     call(state, Verb::Create, key("deploymentbackups", ""), Some(backup));
 }
@@ -159,20 +164,6 @@ pub fn incident(state: &mut State, row: &Row) {
         }
         *model = Model::new(truth);
     }
-    if row.parts.contains(&Part::Database) {
-        dump(state);
-    }
-}
-
-/// The backup holds a dump. The operator cannot make one yet: this stands for it.
-fn dump(state: &mut State) {
-    let stored = state.things.api.get(&key("deploymentbackups", "good")).map(|stored| stored.value.clone());
-    let mut components = stored.map(|stored| stored["status"]["components"].clone()).unwrap_or_default();
-    for component in components.as_array_mut().into_iter().flatten().filter(|held| held["name"] == DATABASE) {
-        component["data"] = json!({"location": "shop/dump", "sizeBytes": 1000, "sha256": "good-data",
-            "format": "age+pg_dump-custom", "serverVersion": "15.18"});
-    }
-    state.things.api.set_status(&key("deploymentbackups", "good"), json!({"components": components}));
 }
 
 /// Somebody asks to go back; in some rows somebody else as well.

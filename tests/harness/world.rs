@@ -8,7 +8,7 @@ use crate::model::{Model, Truth};
 use crate::oracles::{self, Memory};
 use crate::script::Play;
 use axum::body::Bytes;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use savepoint::failpoint::planted;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -57,7 +57,8 @@ type Effect = Box<dyn FnOnce(&mut State) + Send>;
 /// A call that takes effect after its caller has seen an error.
 struct Late {
     at: usize,
-    when: Instant,
+    /// Virtual time.
+    when: Duration,
     effect: Effect,
 }
 
@@ -69,6 +70,8 @@ pub struct Things {
     pub files: BTreeMap<String, Arc<[u8]>>,
     /// The components as they were when somebody asked to go back.
     pub before: Arc<BTreeMap<String, Truth>>,
+    /// Virtual time at which all this is so.
+    pub at: Duration,
 }
 
 /// Everything of one run.
@@ -93,16 +96,17 @@ pub struct State {
     pub reconcile: usize,
     /// Prints every operation with its answer.
     pub loud: bool,
-    /// Moment of the last write to anything.
-    pub last_change: Instant,
+    /// Virtual time of the last write to anything.
+    pub last_change: Duration,
     late: Vec<Late>,
+    /// Virtual time at `started`.
+    began: Duration,
     started: Instant,
     trace: DefaultHasher,
 }
 
 impl State {
     fn new() -> Self {
-        let now = savepoint::clock::runtime();
         Self {
             things: Things::default(),
             play: Play::default(),
@@ -117,16 +121,38 @@ impl State {
             stale: false,
             reconcile: 0,
             loud: false,
-            last_change: now,
+            last_change: BEFORE,
             late: Vec::new(),
-            started: now,
+            began: BEFORE,
+            started: savepoint::clock::runtime(),
             trace: DefaultHasher::new(),
         }
     }
 
+    /// A copy that another run can go on from. `None` while something is under way that cannot be copied.
+    pub fn copy(&self) -> Option<Self> {
+        if !self.late.is_empty() || self.crashed || self.paused.is_some() {
+            return None;
+        }
+        Some(Self {
+            things: self.things.clone(),
+            play: self.play.clone(),
+            memory: self.memory.clone(),
+            ops: self.ops.clone(),
+            cuts: self.cuts.clone(),
+            violations: self.violations.clone(),
+            woken: self.woken.clone(),
+            late: Vec::new(),
+            began: self.elapsed(),
+            started: savepoint::clock::runtime(),
+            trace: self.trace.clone(),
+            ..*self
+        })
+    }
+
     /// Virtual time. A run begins late enough for what its plan prepared to lie in the past.
     pub fn elapsed(&self) -> Duration {
-        BEFORE + savepoint::clock::runtime().duration_since(self.started)
+        self.began + savepoint::clock::runtime().duration_since(self.started)
     }
 
     pub fn violate(&mut self, oracle: &'static str, words: impl Into<String>) {
@@ -160,7 +186,7 @@ impl State {
 
     /// Lets late calls take effect whose moment has come.
     pub fn land(&mut self) {
-        let (at, now) = (self.ops.len(), savepoint::clock::runtime());
+        let (at, now) = (self.ops.len(), self.elapsed());
         while let Some(index) = self.late.iter().position(|late| late.at <= at || late.when <= now) {
             let late = self.late.remove(index);
             self.note("a late call takes effect");
@@ -169,7 +195,7 @@ impl State {
     }
 
     /// When the next late call must have taken effect.
-    pub fn next_late(&self) -> Option<Instant> {
+    pub fn next_late(&self) -> Option<Duration> {
         self.late.iter().map(|late| late.when).min()
     }
 
@@ -214,7 +240,7 @@ impl State {
 
     /// A write has landed, whoever made it.
     pub fn landed(&mut self, landed: &Landed) {
-        self.last_change = savepoint::clock::runtime();
+        self.last_change = self.elapsed();
         self.woken.push(landed.key.clone());
         oracles::at_write(self, landed);
         crate::script::after_write(self, landed);
@@ -246,11 +272,29 @@ impl World {
 
     /// Begins a new run from a copy of these things.
     pub fn begin(&self, things: &Things, play: Play, cuts: &[Cut]) {
-        savepoint::clock::virtual_from(Timestamp::from_second(WALL_CLOCK).unwrap());
         let mut state = State::new();
         state.things = things.clone();
         state.play = play;
         state.cuts = cuts.to_vec();
+        state.began = things.at.max(BEFORE);
+        state.last_change = state.began;
+        self.go_on(state);
+    }
+
+    /// Begins a run where another one was when it was copied.
+    pub fn begin_from(&self, moment: &State, cuts: &[Cut]) {
+        let Some(mut state) = moment.copy() else { return };
+        state.began = moment.began;
+        state.cuts = cuts.to_vec();
+        self.go_on(state);
+    }
+
+    /// Goes on from this state, at its own time.
+    fn go_on(&self, mut state: State) {
+        state.started = savepoint::clock::runtime();
+        let since = i64::try_from((state.began - BEFORE).as_nanos()).unwrap_or(i64::MAX);
+        let wall = Timestamp::from_second(WALL_CLOCK).unwrap() + SignedDuration::from_nanos(since);
+        savepoint::clock::virtual_from(wall);
         *self.state() = state;
     }
 
@@ -302,7 +346,7 @@ impl World {
             }
             Some(kind @ (Kind::Late | Kind::Latest)) => {
                 let at = if kind == Kind::Late { state.ops.len() + LATE_OPERATIONS } else { usize::MAX };
-                let when = savepoint::clock::runtime() + LAST_MOMENT;
+                let when = state.elapsed() + LAST_MOMENT;
                 state.late.push(Late { at, when, effect: Box::new(move |state| drop(effect(state))) });
                 Came::To(Err(Broken::Unknown))
             }

@@ -55,6 +55,12 @@ impl Dumps {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
+    /// Whether none is under way.
+    #[cfg(feature = "failpoints")]
+    pub(in crate::controller) fn none(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// How it stands: bytes written so far, for how long, and what came of it.
     fn look(&self, uid: &str) -> Option<(u64, Duration, Ended)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

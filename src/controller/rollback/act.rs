@@ -75,6 +75,7 @@ impl Reconcile<'_> {
             let (key, value) = match change {
                 TargetChange::Freeze(freeze) => ("freeze", freeze.map_or(Value::Null, |freeze| json!(freeze))),
                 TargetChange::Operation(request) => ("activeOperation", json!(request)),
+                TargetChange::LetGo(when) => ("lastOperationTime", json!(when)),
                 TargetChange::RolledAway(deploys) => ("rolledAwayFrom", json!(deploys)),
                 TargetChange::Failover(failover) => ("failover", json!(failover)),
             };

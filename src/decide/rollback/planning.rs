@@ -6,6 +6,7 @@ use super::next::{go_on, go_on_after, stall, wait};
 use super::{Consent, Decision, Effect, Situation, TargetChange, Write, consent};
 use crate::api::*;
 use crate::decide::plan;
+use crate::decide::verdict::elapsed;
 use std::time::Duration;
 
 /// How often a queued request looks whether its turn has come.
@@ -14,6 +15,20 @@ const QUEUE_POLL: Duration = Duration::from_secs(2);
 const CONSENT_POLL: Duration = Duration::from_secs(3);
 /// How soon a refusal that may pass is tried again where the platform named no time.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Why a plan is not made at once.
+const JUST_CHANGED: &str =
+    "another request has just changed this target; for a moment its platforms may still answer what was so before";
+
+/// How long platforms may still answer what was so before the last request on this target. A plan from such an answer would leave out
+/// what it takes for done, and nobody would read that back.
+fn settling(view: &View<'_>) -> Option<Duration> {
+    let since = view.target?.status.as_ref()?.last_operation_time.as_ref()?;
+    let slack = view.limits.settle_slack;
+    // Another machine wrote the time, whose clock may be ahead: not for long, or it is wrong.
+    let left = slack.checked_sub(elapsed(since.0, view.now)).filter(|_| elapsed(view.now, since.0) < slack)?;
+    Some(left + Duration::from_secs(1)) // it is of whole seconds
+}
 
 /// The platform resources of a plan, as they are locked.
 pub fn resources(plan: &Plan) -> Vec<String> {
@@ -25,6 +40,9 @@ pub fn resources(plan: &Plan) -> Vec<String> {
 
 /// Makes the plan, once nobody else holds its resources.
 pub(super) fn plan(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
+    if let Some(left) = settling(view) {
+        return wait(status, Reason::Queued, JUST_CHANGED, left);
+    }
     let made = match &view.facts.plan {
         None => return Decision::Learn(Need::Plan),
         Some(Err(refusal)) => return refused(view, status, refusal),
@@ -101,6 +119,9 @@ fn awaiting(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan, sta
 /// Takes the locks, then holds the plan against facts that are read again.
 pub(super) fn lock(view: &View<'_>, mut status: RollbackRequestStatus, old: &Plan) -> Decision {
     let wanted = resources(old);
+    if let Some(left) = settling(view) {
+        return wait(status, Reason::Queued, JUST_CHANGED, left);
+    }
     match &view.facts.locks {
         None => return Decision::Learn(Need::Locks(wanted)),
         Some(Some(place)) => return queued(status, place, wanted),

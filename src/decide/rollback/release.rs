@@ -20,19 +20,22 @@ pub(super) fn hold(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan) 
 
 /// What is left to do once the outcome stands.
 pub(super) fn after_the_end(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
-    if !status.locks.is_empty() {
-        let mut effects = vec![Effect::GiveBack(std::mem::take(&mut status.locks))];
-        if works_on_target(view) {
-            effects.push(Effect::Target(vec![TargetChange::Operation(None)]));
-        }
-        return keep_words(effects, status, Reason::Completed);
-    }
-    let policy = status.freeze.unwrap_or_default();
-    let released = view.request.spec.release == Some(true) || view.is_deleted() || policy == Freeze::DuringRollback;
-    if view.holds() && released {
+    let during = status.freeze.unwrap_or_default() == Freeze::DuringRollback;
+    let released = view.request.spec.release == Some(true) || view.is_deleted() || during;
+    // A hold that ends with the run is taken back under its locks.
+    if view.holds() && released && (during || status.locks.is_empty()) {
         return release(view, status);
     }
-    settled(view, &status)
+    if status.locks.is_empty() {
+        return settled(view, &status);
+    }
+    let mut effects = Vec::new();
+    if works_on_target(view) {
+        // Before the locks: whoever takes them next must see it.
+        effects.push(Effect::Target(vec![TargetChange::Operation(None), TargetChange::LetGo(view.now.into())]));
+    }
+    effects.push(Effect::GiveBack(std::mem::take(&mut status.locks)));
+    keep_words(effects, status, Reason::Completed)
 }
 
 /// Goes on at once; how the run ended stays said as it was.
@@ -73,7 +76,7 @@ fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
     };
     status.released = Some(view.now.into());
     let effects = vec![
-        Effect::Target(vec![TargetChange::Freeze(left)]),
+        Effect::Target(vec![TargetChange::Freeze(left), TargetChange::LetGo(view.now.into())]),
         Effect::Tell(!failed.is_empty(), Reason::Released, words),
     ];
     keep_words(effects, status, Reason::Released)
@@ -128,7 +131,7 @@ pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decisi
     let words = what_was_done(status);
     let mut changes = Vec::new();
     if works_on_target(view) {
-        changes.push(TargetChange::Operation(None));
+        changes.extend([TargetChange::Operation(None), TargetChange::LetGo(view.now.into())]);
     }
     if let Some(freeze) = view.freeze().filter(|_| view.holds()) {
         changes.push(TargetChange::Freeze(freeze::let_go(freeze, view.uid(), &[])));

@@ -189,7 +189,39 @@ fn a_run_goes_through_its_stages_in_order() {
     assert_eq!(asks_for(&decided(&released, &held, &Facts::default(), 1_010)), ["release-01"]);
     released.status.as_mut().unwrap().steps.push(verified("release-01"));
     let (effects, _) = written(decided(&released, &held, &Facts::default(), 1_010));
-    assert_eq!(effects[0], Effect::Target(vec![TargetChange::Freeze(None)]));
+    assert_eq!(effects[0], Effect::Target(vec![TargetChange::Freeze(None), TargetChange::LetGo(Time(at(1_010)))]));
+}
+
+#[test]
+fn a_hold_that_ends_with_the_run_is_taken_back_under_its_locks() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut ended = confirmed();
+    ended.outcome = Some(Outcome::Succeeded);
+    ended.freeze = Some(Freeze::DuringRollback);
+    assert!(!ended.locks.is_empty());
+    assert_eq!(asks_for(&learns(&ended, &held)), ["release-01"]);
+    ended.steps.push(verified("release-01"));
+    let (effects, status) = written(learns(&ended, &held));
+    assert!(matches!(&effects[0], Effect::Target(changes) if changes[0] == TargetChange::Freeze(None)), "{effects:?}");
+    assert_eq!(status.locks, ended.locks, "they go back once the hold has ended");
+}
+
+#[test]
+fn a_plan_is_not_made_from_what_platforms_may_not_show_yet() {
+    let new = RollbackRequestStatus { plan: None, confirmed_at: None, locks: Vec::new(), ..confirmed() };
+    let let_go_at = |second| {
+        let mut target = target();
+        target.status.get_or_insert_default().last_operation_time = Some(Time(at(second)));
+        decided(&request(new.clone()), &target, &Facts::default(), 1_010)
+    };
+    for just_now in [1_000, 1_005, 1_010, 1_015] {
+        let Decision::Do(effects, write) = let_go_at(just_now) else { panic!("{just_now}") };
+        assert!(effects.is_empty() && write.status.plan.is_none());
+        assert!(write.again > Duration::ZERO && write.again <= Duration::from_secs(11), "{:?}", write.again);
+    }
+    for long_ago_or_a_wrong_clock in [0, 999, 2_000] {
+        assert_eq!(let_go_at(long_ago_or_a_wrong_clock), Decision::Learn(Need::Plan));
+    }
 }
 
 #[test]

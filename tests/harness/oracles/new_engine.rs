@@ -140,7 +140,8 @@ pub fn at_end(state: &mut State) {
     let run = state.things.api.get(&request()).map(|stored| stored.value.clone());
     let status = run.as_ref().map_or(&Value::Null, |run| &run["status"]);
     let said = status["message"].as_str().unwrap_or_default().contains("held off");
-    let paused = state.things.models.values().any(|model| model.truth.paused);
+    // What a process does that was stopped before, nobody sees any more.
+    let paused = state.things.models.values().any(|model| model.truth.paused) && !state.had_two_leaders();
     if paused && !said && status["question"].is_null() {
         state.violate("the application is let in again", "it is still held off, and nobody says so");
     }
@@ -156,7 +157,8 @@ pub fn at_end(state: &mut State) {
 fn as_before(state: &mut State, run: &Value) {
     let status = &run["status"];
     let whole = status["undo"]["left"].as_array().is_none_or(Vec::is_empty);
-    if status["undo"].is_null() || status["outcome"] != "Failed" || !whole || state.play.interfered {
+    if status["undo"].is_null() || status["outcome"] != "Failed" || !whole || state.play.interfered || state.had_two_leaders()
+    {
         return;
     }
     let now = state.elapsed();

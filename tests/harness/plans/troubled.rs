@@ -116,8 +116,8 @@ pub(super) fn failing() -> Vec<Row> {
     let failed =
         Row { parts: &[Flags, Netlify, Render], strategy: "Full", to: "good", ends: Some(Outcome::Failed), ..BASE };
     const API: (&str, Trouble) = ("api", Trouble::Refuses("roll back"));
-    const ADMIN: (&str, Trouble) = ("admin", Trouble::TurnsBack(Duration::from_secs(25)));
-    const WEB: (&str, Trouble) = ("web", Trouble::TurnsBack(Duration::from_secs(25)));
+    const ADMIN: (&str, Trouble) = ("admin", Trouble::TurnsBack("dep-2", Duration::from_secs(25)));
+    const WEB: (&str, Trouble) = ("web", Trouble::TurnsBack("dep-2", Duration::from_secs(25)));
     vec![
         Row { name: "step-fails-stop", trouble: &[API], ..failed.clone() },
         Row { name: "step-fails-undo", spec: r#"{"onStepFailure": "Undo"}"#, trouble: &[API], ..failed.clone() },
