@@ -106,7 +106,9 @@ impl Lab {
     /// As `run`, but what comes before the last cut is taken from a run that had the same cuts until there.
     pub async fn run_on(&self, plan: &Prepared, cuts: &[Cut], clean: Option<&End>, moments: &[Moment]) -> Report {
         let is_before = |moment: &&Moment| cuts.last().is_none_or(|cut| moment.state.ops.len() < cut.at);
-        let Some(moment) = moments.iter().rev().find(is_before) else { return self.run(plan, cuts, clean, false).await };
+        let Some(moment) = moments.iter().rev().find(is_before) else {
+            return self.run(plan, cuts, clean, false).await;
+        };
         self.world.begin_from(&moment.state, cuts);
         Run::from(self, moment).until_settled().await;
         self.report(plan, clean)

@@ -30,6 +30,8 @@ pub struct Memory {
     pub intents: BTreeMap<String, i64>,
     /// A person was asked.
     pub asked: bool,
+    /// An Event said that an application is still held off.
+    pub told_held_off: bool,
     /// Steps that were under way at the same time.
     pub overlapped: bool,
     /// Steps as they were frozen, by the digest of their plan.

@@ -85,7 +85,10 @@ impl Queue {
         let at_once = due.last.is_some_and(|last| now - last < Duration::from_secs(1));
         due.idle = if at_once && !wrote && result.is_ok() { due.idle + 1 } else { 0 };
         if due.idle > IDLE {
-            state.violate("I16 no hot loop", format!("{} was looked at again and again, and nothing was written", key.name));
+            state.violate(
+                "I16 no hot loop",
+                format!("{} was looked at again and again, and nothing was written", key.name),
+            );
         }
         due.last = Some(now);
         if state.loud {

@@ -34,7 +34,9 @@ fn component(part: Part) -> Value {
         Part::Flags => {
             json!({"role": "FeatureFlags", "featureFlags": {"flags": ["checkout", "search"], "http": {"url": "https://flags.test"}}})
         }
-        Part::Database => json!({"role": "Database", "postgres": {"connectionRef": {"name": "database", "key": "token"}}}),
+        Part::Database => {
+            json!({"role": "Database", "postgres": {"connectionRef": {"name": "database", "key": "token"}}})
+        }
     };
     spec["name"] = json!(name_of(part));
     if part == Part::Database {

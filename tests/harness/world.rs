@@ -219,10 +219,10 @@ impl State {
     pub fn request(&mut self, call: Call) -> (u16, Bytes) {
         let writes = call.verb.writes();
         if call.key.resource == "events" {
-            if let Some(body) = &call.body {
-                oracles::secrets(self, "an Event", body.to_string().as_bytes());
-            }
-            return (201, Bytes::from(call.body.unwrap_or_default().to_string()));
+            let told = call.body.unwrap_or_default().to_string();
+            oracles::secrets(self, "an Event", told.as_bytes());
+            self.memory.told_held_off |= told.contains("held off");
+            return (201, Bytes::from(told));
         }
         if call.verb == Verb::Delete && call.key.resource == "leases" && planted("the API server forgets a deletion") {
             return (200, Bytes::from_static(b"{\"kind\":\"Status\",\"status\":\"Success\"}"));

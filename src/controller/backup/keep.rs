@@ -104,6 +104,7 @@ fn view<'a>(
         window_over: open_for > under_way + context.config.probe_window,
         settled: applied && seen_applied() > context.config.settle_slack,
         late: false,
+        just_changed: false,
         has_effects: true, // there is no plan that could be made anew
         answer: None,
     }

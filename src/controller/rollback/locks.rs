@@ -1,17 +1,23 @@
 //! Locks: one holder per platform resource, cluster-wide. A lock is a Lease in the operator's namespace, made, never renewed, and
-//! released when its holder has ended or is gone: never by time.
+//! released when its holder has ended or is gone: never by time while it runs.
 //!
 //! RBAC: `leases` in the operator's namespace: get, create, update, delete. `rollbackrequests` get, list.
 
-use crate::api::RollbackRequest;
+use crate::api::{RollbackRequest, RollbackRequestStatus};
+use crate::clock;
 use crate::controller::Context;
 use crate::controller::run::{Failure, list};
 use crate::decide::rollback::Place;
+use crate::decide::verdict::elapsed;
 use crate::keyed_digest::sha256_hex;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
+use std::time::Duration;
 
+/// How long a run that has ended may take to put settings back under its locks.
+const RELEASE: Duration = Duration::from_secs(600);
 const HOLDER_NAMESPACE: &str = "savepoint.dev/holder-namespace";
 const HOLDER_NAME: &str = "savepoint.dev/holder-name";
 const RESOURCE: &str = "savepoint.dev/resource";
@@ -78,8 +84,7 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
         .await
         .map_err(Failure::kube("get the holder of a lock"))?;
     let live = found.filter(|found| found.uid().as_deref() == Some(&uid));
-    let ended = live.as_ref().is_none_or(|live| live.status.as_ref().is_some_and(|status| status.outcome.is_some()));
-    if ended {
+    if live.is_none_or(|live| live.status.as_ref().is_some_and(has_let_go)) {
         remove(&api, &lease).await?;
         return Ok(None);
     }
@@ -90,6 +95,13 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
     } else {
         format!("a RollbackRequest in namespace {namespace}")
     }))
+}
+
+/// Whether a run has ended and holds its locks no more. What is left to do under them is putting settings back: whoever cannot do that for
+/// so long keeps nobody else waiting.
+fn has_let_go(status: &RollbackRequestStatus) -> bool {
+    let for_long = |finished: &Time| elapsed(finished.0, clock::now()) > RELEASE;
+    status.outcome.is_some() && (status.locks.is_empty() || status.finished.as_ref().is_none_or(for_long))
 }
 
 async fn remove(api: &Api<Lease>, lease: &Lease) -> Result<(), Failure> {

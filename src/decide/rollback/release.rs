@@ -1,5 +1,6 @@
 //! The hold on automatic deploys, and what is left to do once the outcome stands: locks, hold, time to live, deletion.
 
+use super::ending::still_paused;
 use super::facts::{Need, View};
 use super::next::go_on_after;
 use super::{Decision, Effect, StepDecision, TargetChange, record, running, what_was_done};
@@ -139,8 +140,12 @@ pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decisi
     if !changes.is_empty() {
         effects.push(Effect::Target(changes));
     }
-    let note =
-        format!("request {} is let go after 10 minutes, its outcome unknown ({words}): check by hand", view.name());
+    let name = view.name();
+    let mut note = format!("request {name} is let go after 10 minutes, its outcome unknown ({words}): check by hand");
+    let steps: Vec<PlannedStep> = status.plan.iter().flat_map(|plan| &plan.steps).cloned().collect();
+    if let Some(resume) = still_paused(status, &steps) {
+        note = format!("the application is still held off {}: let it in by hand; {note}", resume.component);
+    }
     effects.extend([
         Effect::TellTarget(Reason::Unknown, clip(&note)),
         Effect::Unpin(pins(status)),

@@ -8,6 +8,8 @@ use super::{
 };
 use crate::api::*;
 use crate::decide::step_log::{StepEvent, advance};
+use crate::decide::verdict::elapsed;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -214,9 +216,19 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
         window_over: *open_for > under_way + view.limits.probe_window,
         settled: *applied_for > view.limits.settle_slack,
         late,
+        just_changed: just_changed(view, status, plan, &step.component),
         has_effects: super::has_effects(status),
         answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
     })
+}
+
+/// Whether a call of this run changed this component so short a time ago that it may not show yet.
+fn just_changed(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, component: &str) -> bool {
+    let undo = status.undo.iter().flat_map(|undo| &undo.steps);
+    let own = plan.steps.iter().chain(&plan.release).chain(undo).filter(|step| step.component == component);
+    let mut records = own.filter_map(|step| record(status, &step.key)).filter(|record| record.intent.is_some());
+    let is_recent = |end: &Time| elapsed(end.0, view.now) <= view.limits.settle_slack;
+    records.any(|record| record.finished.as_ref().is_none_or(is_recent))
 }
 
 /// Everything that only has to be written down, in one write.
@@ -404,6 +416,7 @@ pub(super) fn orphaned(view: &View<'_>, status: &RollbackRequestStatus, why: &st
             window_over: true,
             settled: true,
             late: false,
+            just_changed: false,
             has_effects: true,
             answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
         });

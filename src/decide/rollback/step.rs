@@ -34,6 +34,8 @@ pub struct StepView<'a> {
     pub settled: bool,
     /// The step's own deadline has passed.
     pub late: bool,
+    /// An earlier call of this run changed the same component, and may not show yet.
+    pub just_changed: bool,
     /// Any earlier step of this run may have changed something.
     pub has_effects: bool,
     /// What a person found out about this attempt.
@@ -127,14 +129,16 @@ fn not_begun(view: &StepView<'_>, progress: &Progress) -> StepDecision {
     };
     match progress {
         Progress::NotStarted => StepDecision::Begin,
+        Progress::InProgress { .. } if view.step.class == EffectClass::SetToValue => {
+            StepDecision::Begin // partly written by us before: writing it whole gives the same state
+        }
+        _ if view.just_changed => {
+            StepDecision::Wait("the platform may still answer what was so before the last step".into())
+        }
         // A keyless result that we have not asked for is somebody else's.
         Progress::Done { evidence, .. } if keyless => drift(&format!("somebody did this already: {evidence}")),
         Progress::Done { evidence, output } => {
             StepDecision::Record(StepEvent::AlreadySo { evidence: evidence.clone(), output: output.clone() })
-        }
-        Progress::InProgress { message, .. } if view.step.class == EffectClass::SetToValue => {
-            let _ = message; // partly written by us before: writing it whole gives the same state
-            StepDecision::Begin
         }
         Progress::InProgress { message, .. } => drift(&format!("somebody is at it: {message}")),
         Progress::Drifted { message } | Progress::Unclear { message } | Progress::Failed { message, .. } => {

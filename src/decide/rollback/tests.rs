@@ -453,8 +453,32 @@ fn view<'a>(step: &'a PlannedStep, record: Option<&'a StepRecord>, progress: Pro
         window_over: true,
         settled: true,
         late: false,
+        just_changed: false,
         has_effects: true,
         answer: None,
+    }
+}
+
+#[test]
+fn what_is_read_right_after_a_call_of_ours_may_be_what_was_before_it() {
+    let resume = step("03", EffectClass::SetToValue);
+    let done = || Progress::Done { output: None, evidence: "the application writes".into() };
+    let drifted = || Progress::Drifted { message: "neither".into() };
+    for stale in [done(), drifted()] {
+        let soon = StepView { just_changed: true, ..view(&resume, None, stale) };
+        assert!(matches!(decide_step(&soon), StepDecision::Wait(_)));
+    }
+    assert!(matches!(decide_step(&view(&resume, None, done())), StepDecision::Record(StepEvent::AlreadySo { .. })));
+    let to_do = StepView { just_changed: true, ..view(&resume, None, Progress::NotStarted) };
+    assert_eq!(decide_step(&to_do), StepDecision::Begin);
+    // Within a run a call counts for as long as the slack.
+    let already_so = |decision: Decision| written(decision).1.steps.iter().any(|record| record.key == "02");
+    for (read_back, known) in [(1_000, false), (990, true)] {
+        let event = StepEvent::ReadBack { evidence: "so".into(), output: None };
+        let sent = advance("01", Some(&applied("01")), event, at(read_back)).unwrap();
+        let status = RollbackRequestStatus { safety_backup_verified: true, steps: vec![sent], ..confirmed() };
+        let held = held_by("request-uid", &["backend"]);
+        assert_eq!(already_so(decided(&request(status), &held, &read("02", done()), 1_005)), known);
     }
 }
 

@@ -139,7 +139,7 @@ pub fn flag_moved(state: &mut State, intent: &str) {
 pub fn at_end(state: &mut State) {
     let run = state.things.api.get(&request()).map(|stored| stored.value.clone());
     let status = run.as_ref().map_or(&Value::Null, |run| &run["status"]);
-    let said = status["message"].as_str().unwrap_or_default().contains("held off");
+    let said = status["message"].as_str().unwrap_or_default().contains("held off") || state.memory.told_held_off;
     // What a process does that was stopped before, nobody sees any more.
     let paused = state.things.models.values().any(|model| model.truth.paused) && !state.had_two_leaders();
     if paused && !said && status["question"].is_null() {
@@ -157,7 +157,11 @@ pub fn at_end(state: &mut State) {
 fn as_before(state: &mut State, run: &Value) {
     let status = &run["status"];
     let whole = status["undo"]["left"].as_array().is_none_or(Vec::is_empty);
-    if status["undo"].is_null() || status["outcome"] != "Failed" || !whole || state.play.interfered || state.had_two_leaders()
+    if status["undo"].is_null()
+        || status["outcome"] != "Failed"
+        || !whole
+        || state.play.interfered
+        || state.had_two_leaders()
     {
         return;
     }
