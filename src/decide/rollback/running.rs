@@ -8,8 +8,7 @@ use super::{
 };
 use crate::api::*;
 use crate::decide::step_log::{StepEvent, advance};
-use crate::decide::verdict::elapsed;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use crate::decide::verdict::{elapsed, later};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -226,9 +225,13 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
 fn just_changed(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, component: &str) -> bool {
     let undo = status.undo.iter().flat_map(|undo| &undo.steps);
     let own = plan.steps.iter().chain(&plan.release).chain(undo).filter(|step| step.component == component);
-    let mut records = own.filter_map(|step| record(status, &step.key)).filter(|record| record.intent.is_some());
-    let is_recent = |end: &Time| elapsed(end.0, view.now) <= view.limits.settle_slack;
-    records.any(|record| record.finished.as_ref().is_none_or(is_recent))
+    own.filter_map(|step| record(status, &step.key)).any(|record| {
+        let Some(intent) = &record.intent else { return false };
+        // Where a run was stopped, a call was taken whose end nobody wrote: it ended within its deadline.
+        let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
+        let ended = record.finished.as_ref().map_or_else(|| later(record.started.0, deadline), |end| end.0);
+        elapsed(ended, view.now) <= view.limits.settle_slack
+    })
 }
 
 /// Everything that only has to be written down, in one write.
