@@ -47,7 +47,7 @@ build: need-rust
 	@cargo build $(CARGO_FLAGS) --bins --example demo
 
 .PHONY: test
-test: need-rust need-postgres fmt-check lint check-generated unit control-plane ## Everything: format, lint, unit, golden plans, contracts, API server, chart
+test: need-rust need-postgres fmt-check lint check-generated unit cuts control-plane ## Everything: format, lint, unit, golden plans, contracts, API server, chart
 	@echo "cases on a real API server …"
 	@env $(CONTROLPLANE_ENV) cargo test $(CARGO_FLAGS) --test cluster --test repository -- --test-threads=$(THREADS)
 	@$(MAKE) --no-print-directory test-control-plane
@@ -69,13 +69,16 @@ kill: control-plane need-rust ## Kill the operator at any point of a rollback: m
 RUNS ?= 200000
 SEED ?= 1
 
+HARNESS = cargo test -q --locked --release --features failpoints --test harness --
+
 .PHONY: cuts
-cuts: need-rust ## The crash harness: every plan clean, every single cut, the planted bugs (in release; many minutes)
-	@cargo test --locked --release --features failpoints --test harness -- --include-ignored --nocapture
+cuts: need-rust ## The crash harness: every plan cut off at every operation, and the planted bugs (about 4 minutes once built)
+	@echo "cutting the operator off at every operation of every plan (in release: a few minutes to build the first time) …"
+	@$(HARNESS)
 
 .PHONY: proof
-proof: need-rust ## Cut the operator off at pairs of operations of every plan, and check what comes of it: make proof RUNS=20000 SEED=7 PLAN=full
-	@cargo run -q --locked --release --features failpoints --example proof -- --pairs --budget-runs $(RUNS) --seed $(SEED) --plan "$(PLAN)"
+proof: need-rust ## Cut it off at pairs of operations: make proof RUNS=20000 SEED=7 PLAN=full, or one run again: PLAN=full-set CUTS=12:Late
+	@$(HARNESS) --pairs --budget-runs $(RUNS) --seed $(SEED) --plan "$(PLAN)" --cuts "$(CUTS)"
 
 .PHONY: kill-all
 kill-all: control-plane need-rust need-postgres ## Kill the operator at every point of a rollback of five components (EVERY=10: every tenth)

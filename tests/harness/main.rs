@@ -1,10 +1,12 @@
 //! The crash harness: every plan, cut at every operation in every way, held against the invariants.
 //!
-//! `cargo test --features failpoints --test harness`; pairs of cuts: `make proof`.
+//! `make cuts` checks every single cut, the planted bugs, and the harness itself; `make proof` tries pairs of cuts as well; `make proof
+//! PLAN=full-set CUTS=12:Late,40:CrashBefore` makes one run again and prints every operation.
 
 mod api_patch;
 mod api_server;
 mod api_service;
+mod checks;
 mod driver;
 mod effect;
 mod explore;
@@ -21,105 +23,80 @@ mod queue;
 mod script;
 mod stage;
 mod stores;
+mod table;
 mod world;
 
+use clap::Parser;
 use driver::Lab;
 use explore::on_a_thread;
+use oracles::End;
+use std::process::ExitCode;
 
-#[test]
-fn every_clean_run_is_as_its_row_says() {
-    let run = on_a_thread(|| async {
-        let lab = Lab::new();
-        let (mut wrong, mut overlapped) = (Vec::new(), false);
-        for row in plans::rows() {
-            let (_, report, said) = explore::tried(&lab, &row).await;
-            println!("{:<34} {:>4} operations, {}", row.name, report.ops.len(), report.end.outcome);
-            overlapped |= report.overlapped;
-            wrong.extend(Some(said).filter(|said| !said.is_empty()));
-        }
-        if !overlapped {
-            wrong.push("no plan had two steps under way at the same time".to_owned());
-        }
-        wrong
-    });
-    let wrong = run.join().unwrap();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+/// Cuts the operator off at every operation, and holds what comes of it against the invariants.
+#[derive(Parser, Clone)]
+struct Options {
+    /// Only plans whose name contains this.
+    #[arg(long, default_value = "")]
+    plan: String,
+    /// Pairs of cuts, and nothing else.
+    #[arg(long)]
+    pairs: bool,
+    /// Most runs of one plan; pairs beyond are sampled.
+    #[arg(long, default_value_t = usize::MAX)]
+    budget_runs: usize,
+    /// Chooses the sample.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// One run again: `12:Late,40:CrashBefore`, or `clean`. Prints every operation.
+    #[arg(long, default_value = "")]
+    cuts: String,
+    /// A bug to plant in that run, by its name.
+    #[arg(long)]
+    bug: Option<String>,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
 }
 
-/// `SAVEPOINT_HARNESS_STRIDE=1` tries every cut. A debug build takes about 0.16 s of one core per run, so that it tries every 25th unless told
-/// otherwise; `make proof` tries all of them.
-fn stride() -> usize {
-    std::env::var("SAVEPOINT_HARNESS_STRIDE")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(if cfg!(debug_assertions) { 25 } else { 1 })
-}
-
-#[test]
-#[ignore = "many minutes in a debug build: make cuts"]
-fn every_single_cut_of_every_plan() {
-    let scope =
-        explore::Scope { plan: String::new(), pairs: false, budget: usize::MAX, seed: 0, workers: 2, stride: stride() };
-    assert_eq!(explore::everything(&scope), 0, "runs that broke a promise");
-}
-
-#[test]
-#[ignore = "many minutes in a debug build: make cuts"]
-fn every_planted_bug_is_caught_by_its_oracle() {
-    let half = |half: usize| {
-        on_a_thread(move || async move {
-            let lab = Lab::new();
-            let mut missed = Vec::new();
-            for bug in planted::BUGS.iter().skip(half).step_by(2) {
-                match planted::hunt(&lab, bug).await {
-                    Some((cuts, runs)) => {
-                        println!("{:<36} {:<34} {:<18} {cuts} after {runs} runs", bug.name, bug.plan, bug.oracle);
-                    }
-                    None => {
-                        println!("{:<36} {:<34} {:<18} MISSED", bug.name, bug.plan, bug.oracle);
-                        missed.push(bug.name);
-                    }
-                }
-            }
-            missed
-        })
-    };
-    let halves = [half(0), half(1)];
-    let missed: Vec<&str> = halves.into_iter().flat_map(|half| half.join().unwrap()).collect();
-    assert_eq!(missed, Vec::<&str>::new(), "planted bugs that no oracle saw");
-}
-
-#[test]
-fn a_run_that_goes_on_from_a_moment_is_the_whole_run() {
-    let run = on_a_thread(|| async {
-        let lab = Lab::new();
-        for row in plans::rows() {
-            let (prepared, first, moments) = explore::clean_kept(&lab, &row).await;
-            let cuts: Vec<_> = explore::cuts_after(&first, 0).collect();
-            for cut in cuts.into_iter().step_by(97) {
-                let one = lab.run(&prepared, &[cut], Some(&first.end), false).await;
-                let two = lab.run_on(&prepared, &[cut], Some(&first.end), &moments).await;
-                assert_eq!((one.trace, one.end), (two.trace, two.end), "{} {cut}", row.name);
-            }
-        }
-    });
-    run.join().unwrap();
-}
-
-#[test]
-fn the_api_server_in_memory_answers_as_the_real_one() {
-    let run = on_a_thread(|| async {
-        let client = api_service::client(&world::World::shared());
-        fidelity_script::run(&client, &client).await
-    });
-    let (path, expected) = fidelity_script::expected();
-    assert_eq!(expected, run.join().unwrap(), "{} is what the real one answers", path.display());
-}
-
-#[test]
-fn a_list_of_cuts_reads_as_it_is_shown() {
-    for text in ["clean", "12:Late", "1:CrashBefore,40:PausedLong,99:Stale"] {
-        assert_eq!(fault::shown(&fault::read(text).unwrap()), text);
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if !options.cuts.is_empty() {
+        return code(replay(&options));
     }
-    assert!(fault::read("12").is_err() && fault::read("x:Late").is_err() && fault::read("1:Sometimes").is_err());
+    let Options { plan, pairs, budget_runs: budget, seed, workers, .. } = options;
+    let whole = plan.is_empty();
+    let scope = explore::Scope { plan, pairs, budget, seed, workers };
+    if scope.pairs || !whole {
+        return code(explore::everything(&scope));
+    }
+    // Each says what it found; the first that fails ends the run.
+    code(checks::of_the_harness(workers) && explore::everything(&scope) && planted::every_one_is_caught(workers))
+}
+
+fn code(is_good: bool) -> ExitCode {
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One run, with every operation. Whether it kept its promises.
+fn replay(options: &Options) -> bool {
+    let cuts = fault::read(&options.cuts).unwrap_or_else(|said| panic!("--cuts: {said}"));
+    let (wanted, bug) = (options.plan.clone(), options.bug.clone());
+    let run = on_a_thread(move || async move {
+        let rows = plans::rows();
+        let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+        let row = rows.iter().find(|row| row.name == wanted);
+        let row = row.unwrap_or_else(|| panic!("--plan names one of {}", names.join(", ")));
+        let lab = Lab::new();
+        let prepared = lab.prepare(row).await;
+        let clean = lab.run(&prepared, &[], None, false).await;
+        planted::plant(bug.and_then(|bug| planted::BUGS.iter().find(|known| known.name == bug)));
+        let report = lab.run(&prepared, &cuts, Some(&clean.end), true).await;
+        let End { outcome, state, asked, .. } = &report.end;
+        println!("ends {outcome}, asked {asked}, trace {:016x}\n{state}", report.trace);
+        for violation in &report.violations {
+            println!("VIOLATION {}: {}", violation.oracle, violation.words);
+        }
+        report.violations.is_empty()
+    });
+    run.join().unwrap()
 }

@@ -68,6 +68,14 @@ pub struct Row {
     pub asks: bool,
 }
 
+impl Row {
+    /// Whether a step of it has an outcome that only a person may know.
+    pub fn is_keyless(&self) -> bool {
+        let part = |part: &Part| matches!(part, Part::Render | Part::Database);
+        self.parts.iter().any(part) || self.hooks.iter().any(|hook| !hook.repeatable)
+    }
+}
+
 const BASE: Row = Row {
     name: "",
     parts: &[Part::Netlify],

@@ -4,7 +4,7 @@
 //! engine read, learnt or decided: the request, the [`Facts`] or the [`Decision`], at a `failpoint::twist` of its reconcile.
 
 use crate::driver::Lab;
-use crate::explore::{clean, cuts_after};
+use crate::explore::{clean, cuts_after, on_a_thread};
 use crate::fault::{Cut, shown};
 use crate::plans::rows;
 use crate::world::What;
@@ -274,6 +274,27 @@ pub async fn hunt(lab: &Lab, bug: &Bug) -> Option<(String, usize)> {
     }
     plant(None);
     found
+}
+
+/// Hunts every bug, over all workers, and prints the table. Whether each was caught by its oracle.
+pub fn every_one_is_caught(workers: usize) -> bool {
+    println!("{:<38} {:<34} {:<18} caught at", "planted bug", "plan", "oracle");
+    let part = |worker| {
+        on_a_thread(move || async move {
+            let (lab, mut missed) = (Lab::new(), 0);
+            for bug in BUGS.iter().skip(worker).step_by(workers) {
+                let found = hunt(&lab, bug).await;
+                missed += usize::from(found.is_none());
+                let found = found.map_or("MISSED".to_owned(), |(cuts, runs)| format!("{cuts}, run {runs}"));
+                println!("{:<38} {:<34} {:<18} {found}", bug.name, bug.plan, bug.oracle);
+            }
+            missed
+        })
+    };
+    let parts: Vec<_> = (0..workers).map(part).collect();
+    let missed: usize = parts.into_iter().map(|part| part.join().unwrap()).sum();
+    println!("{} bugs planted, {missed} missed", BUGS.len());
+    missed == 0
 }
 
 /// Plants a bug on this thread, or none.
