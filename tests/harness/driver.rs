@@ -117,7 +117,7 @@ impl Lab {
     fn begin(&self, plan: &Prepared, cuts: &[Cut], loud: bool) {
         let row = &plan.row;
         let play = Play {
-            confirms: true,
+            confirms: !row.silent,
             releases: row.releases,
             lines: row.lines.to_vec(),
             lines_at_first: row.lines.len(),

@@ -20,8 +20,8 @@ pub struct Tally {
     pub singles: usize,
     pub runs: usize,
     pub asked: usize,
-    /// It has a step whose outcome only a person may know: class N or D.
-    pub keyless: bool,
+    /// A person may be asked.
+    pub may_ask: bool,
     pub violations: Vec<Found>,
     pub violated: usize,
     pub took: Duration,
@@ -38,8 +38,13 @@ impl Tally {
     pub fn take(&mut self, cuts: &[Cut], report: &Report) {
         self.runs += 1;
         self.asked += usize::from(report.end.asked);
-        self.violated += usize::from(!report.violations.is_empty());
-        for violation in &report.violations {
+        let mut violations = report.violations.clone();
+        if report.end.asked && !self.may_ask && cuts.len() < 2 {
+            let words = "a person was asked after one fault, although every step may be repeated".into();
+            violations.push(Violation { oracle: "G9 only the unknowable is asked", words });
+        }
+        self.violated += usize::from(!violations.is_empty());
+        for violation in &violations {
             // A few of each kind are enough to look at.
             let known = self.violations.iter().filter(|found| found.violation.oracle == violation.oracle).count();
             if known < 3 {
@@ -164,7 +169,7 @@ async fn explore(row: &Row, worker: usize, scope: &Scope) -> Tally {
     let (prepared, first, moments) = clean_kept(&lab, row).await;
     let cuts: Vec<Cut> = cuts_after(&first, 0).collect();
     let (plan, operations, singles) = (row.name, first.ops.len(), cuts.len());
-    let mut tally = Tally { plan, operations, singles, keyless: row.is_keyless(), ..Tally::default() };
+    let mut tally = Tally { plan, operations, singles, may_ask: row.may_ask(), ..Tally::default() };
     let budget = scope.budget / scope.workers;
     let mut random = scope.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(worker as u64);
     // About as many second cuts as first ones: the share of pairs that fits into the budget.

@@ -50,7 +50,7 @@ struct Options {
     /// One run again: `12:Late,40:CrashBefore`, or `clean`. Prints every operation.
     #[arg(long, default_value = "")]
     cuts: String,
-    /// A bug to plant in that run, by its name.
+    /// A bug to plant in that run, by its name; without `--cuts`, bugs whose names contain this are hunted, and nothing else.
     #[arg(long)]
     bug: Option<String>,
     /// Worker threads.
@@ -63,6 +63,9 @@ fn main() -> ExitCode {
     if !options.cuts.is_empty() {
         return code(replay(&options));
     }
+    if let Some(bug) = &options.bug {
+        return code(planted::every_one_is_caught(bug, options.workers));
+    }
     let Options { plan, pairs, budget_runs: budget, seed, workers, .. } = options;
     let whole = plan.is_empty();
     let scope = explore::Scope { plan, pairs, budget, seed, workers };
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
         return code(explore::everything(&scope));
     }
     // Each says what it found; the first that fails ends the run.
-    code(checks::of_the_harness(workers) && explore::everything(&scope) && planted::every_one_is_caught(workers))
+    code(checks::of_the_harness(workers) && explore::everything(&scope) && planted::every_one_is_caught("", workers))
 }
 
 fn code(is_good: bool) -> ExitCode {

@@ -58,6 +58,8 @@ pub struct Row {
     /// Hosted components have a failover.
     pub failover: bool,
     pub suspended: bool,
+    /// Nobody confirms.
+    pub silent: bool,
     pub releases: bool,
     pub hooks: &'static [Hook],
     pub trouble: &'static [(&'static str, Trouble)],
@@ -69,10 +71,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether a step of it has an outcome that only a person may know.
-    pub fn is_keyless(&self) -> bool {
+    /// Whether a person may be asked: where the outcome of a step is nobody else's to know, or where others get in its way.
+    pub fn may_ask(&self) -> bool {
         let part = |part: &Part| matches!(part, Part::Render | Part::Database);
-        self.parts.iter().any(part) || self.hooks.iter().any(|hook| !hook.repeatable)
+        let keyless = self.parts.iter().any(part) || self.hooks.iter().any(|hook| !hook.repeatable);
+        keyless || !self.trouble.is_empty() || !self.lines.is_empty()
     }
 }
 
@@ -89,6 +92,7 @@ const BASE: Row = Row {
     deletes: false,
     failover: false,
     suspended: false,
+    silent: false,
     releases: false,
     hooks: &[],
     trouble: &[],

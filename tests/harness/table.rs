@@ -13,9 +13,11 @@ pub fn print(tallies: &[Tally]) {
         all.add(tally.clone());
     }
     print_row(&all);
-    let repeatable = tallies.iter().filter(|tally| !tally.keyless);
+    let repeatable = tallies.iter().filter(|tally| !tally.may_ask);
     let (runs, asked) = repeatable.fold((0, 0), |(runs, asked), tally| (runs + tally.runs, asked + tally.asked));
-    println!("plans of repeatable steps alone (classes R, S, C, K): {runs} runs, {asked} of them NeedsHuman");
+    println!(
+        "plans of steps of the classes R, S, C and K alone, in which nobody else meddles: {runs} runs, {asked} NeedsHuman"
+    );
     for tally in tallies {
         tally.replays().iter().for_each(|line| println!("   {line}"));
     }

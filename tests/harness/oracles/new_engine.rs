@@ -100,6 +100,9 @@ pub fn at_write(state: &mut State, before: Option<&Value>, after: &Value) {
     if !old.is_null() && same("digest") && !["steps", "release", "undo"].into_iter().all(same) {
         state.violate("I4 a frozen plan stays as it is", "its steps changed under the same digest");
     }
+    if !old.is_null() && same("digest") && !same("version") {
+        state.violate("I24 no plan is reinterpreted", format!("version {} became {}", old["version"], new["version"]));
+    }
     backup_is_there(state, before, after);
 }
 

@@ -59,6 +59,15 @@ pub(super) fn interrupted() -> Vec<Row> {
             ..BASE
         },
         Row {
+            name: "nobody-confirms",
+            parts: &[ForcedBranch],
+            to: "good",
+            silent: true,
+            spec: r#"{"deadline": "60s"}"#,
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
+        Row {
             name: "plan-of-another-version",
             confirmation: "Always",
             lines: &[(When::Phase("AwaitingConfirmation"), Act::AgePlan)],
