@@ -80,6 +80,18 @@ cuts: need-rust ## The crash harness: every plan cut off at every operation, and
 proof: need-rust ## Cut it off at pairs of operations: make proof RUNS=20000 SEED=7 PLAN=full, or one run again: PLAN=full-set CUTS=12:Late
 	@$(HARNESS) --pairs --budget-runs $(RUNS) --seed $(SEED) --plan "$(PLAN)" --cuts "$(CUTS)"
 
+# What to change one by one, and which part of it: make mutants SHARD=3/40
+MUTANTS ?= src/decide/**
+SHARD ?= 0/1
+
+.PHONY: mutants
+mutants: need-rust ## Change every line of the decisions, one at a time, and see whether a test notices (hours; SHARD=0/40 is one part)
+	@cargo mutants --version >/dev/null 2>&1 || cargo install -q --locked cargo-mutants
+	@rm -rf target/mutants && mkdir -p target/mutants/src target/mutants/tests
+	@cp tests/mutants/Cargo.toml Cargo.lock target/mutants/ && cp -r src/api src/decide src/keyed_digest.rs target/mutants/src/
+	@cp tests/mutants/lib.rs target/mutants/src/ && cp -r tests/plans.rs tests/plans tests/histories target/mutants/tests/
+	@cd target/mutants && cargo mutants -f '$(MUTANTS)' --shard $(SHARD) --sharding round-robin --baseline run -o .
+
 .PHONY: kill-all
 kill-all: control-plane need-rust need-postgres ## Kill the operator at every point of a rollback of five components (EVERY=10: every tenth)
 	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILLS=1 SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- kills:: --nocapture

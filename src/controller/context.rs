@@ -39,9 +39,9 @@ pub struct Context {
     /// Dumps under way. Lost with the process, and then they are begun anew.
     pub(super) dumps: Dumps,
     /// When this process first saw something it waits out. Lost with the process, and then the wait begins anew.
-    first_seen: Mutex<HashMap<String, Instant>>,
+    pub(super) first_seen: Mutex<HashMap<String, Instant>>,
     /// Steps that must not begin before a moment, by run and key: what the platform asked for.
-    not_before: Mutex<HashMap<String, Instant>>,
+    pub(super) not_before: Mutex<HashMap<String, Instant>>,
 }
 
 impl Context {
@@ -91,35 +91,4 @@ impl Context {
         let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         steps.get(step)?.checked_duration_since(monotonic()).filter(|left| !left.is_zero())
     }
-
-    /// What this process waits for, as times since and until now: for the crash harness, which goes on from a copy of a run. `None` while
-    /// a dump is under way.
-    #[cfg(feature = "failpoints")]
-    pub fn waits(&self) -> Option<Waits> {
-        let seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        self.dumps.none().then(|| Waits {
-            first_seen: seen.iter().map(|(key, at)| (key.clone(), at.elapsed())).collect(),
-            not_before: steps.iter().map(|(key, at)| (key.clone(), at.duration_since(monotonic()))).collect(),
-        })
-    }
-
-    /// Waits as that process did.
-    #[cfg(feature = "failpoints")]
-    pub fn wait_as(&self, waits: &Waits) {
-        let now = monotonic();
-        let ago = |since: &Duration| now.checked_sub(*since).unwrap_or(now);
-        let seen = waits.first_seen.iter().map(|(key, since)| (key.clone(), ago(since)));
-        self.first_seen.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
-        let steps = waits.not_before.iter().map(|(key, left)| (key.clone(), now + *left));
-        self.not_before.lock().unwrap_or_else(PoisonError::into_inner).extend(steps);
-    }
-}
-
-/// What a process waits for.
-#[cfg(feature = "failpoints")]
-#[derive(Clone, Debug, Default)]
-pub struct Waits {
-    first_seen: HashMap<String, Duration>,
-    not_before: HashMap<String, Duration>,
 }

@@ -10,9 +10,12 @@ use crate::{api_service, world};
 /// Every so manieth cut is run both ways.
 const STRIDE: usize = 97;
 
+/// A check over so many threads: what is wrong, in words.
+type Check = fn(usize) -> Vec<String>;
+
 /// Every check. Whether all of them hold; what does not is printed.
 pub fn of_the_harness(workers: usize) -> bool {
-    let checks: [(&str, fn(usize) -> Vec<String>); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("a list of cuts reads as it is shown", |_| list_of_cuts()),
         ("the API server in memory answers as the real one", |_| api_server()),
         ("every clean run ends as its row says", |_| clean_runs()),

@@ -245,6 +245,7 @@ impl World {
                         TargetChange::Freeze(freeze) => status.freeze = freeze,
                         TargetChange::Operation(operation) => status.active_operation = operation,
                         TargetChange::RolledAway(left) => status.rolled_away_from = left,
+                        TargetChange::LetGo(when) => status.last_operation_time = Some(when),
                         TargetChange::Failover(failover) => status.failover = failover,
                     }
                 }

@@ -22,8 +22,8 @@ fn without_the_feature_there_is_nothing() {
             assert!(matches!(body, Some("" | "false")), "a build without the feature must do nothing: {body:?}");
         }
     }
-    // Virtual time and a leader without a lease are for the crash harness, behind the same feature.
-    let others = ["src/failpoint.rs", "src/clock.rs", "src/controller/leader.rs"];
+    // Virtual time, a leader without a lease and a process's waits are for the crash harness, behind the same feature.
+    let others = ["src/failpoint.rs", "src/clock.rs", "src/controller/leader.rs", "src/controller/mod.rs"];
     for file in files("src", ".rs").iter().filter(|file| !others.contains(&file.path.as_str())) {
         for word in ["SAVEPOINT_KILL_AT", "feature = \"failpoints\""] {
             assert!(!file.text.contains(word), "{}: {word} belongs to src/failpoint.rs alone", file.path);

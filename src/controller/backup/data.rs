@@ -56,8 +56,7 @@ impl Dumps {
     }
 
     /// Whether none is under way.
-    #[cfg(feature = "failpoints")]
-    pub(in crate::controller) fn none(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 

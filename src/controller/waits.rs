@@ -1,0 +1,36 @@
+//! For the crash harness: what a process waits for, so that another one can wait as it did.
+
+use super::Context;
+use crate::clock::monotonic;
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// What a process waits for, in times since and until a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Waits {
+    first_seen: HashMap<String, Duration>,
+    not_before: HashMap<String, Duration>,
+}
+
+impl Context {
+    /// What this process waits for. `None` while a dump is under way, which nobody else can go on with.
+    pub fn waits(&self) -> Option<Waits> {
+        let seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dumps.is_empty().then(|| Waits {
+            first_seen: seen.iter().map(|(key, at)| (key.clone(), at.elapsed())).collect(),
+            not_before: steps.iter().map(|(key, at)| (key.clone(), at.duration_since(monotonic()))).collect(),
+        })
+    }
+
+    /// Waits as that process did.
+    pub fn wait_as(&self, waits: &Waits) {
+        let now = monotonic();
+        let ago = |since: &Duration| now.checked_sub(*since).unwrap_or(now);
+        let seen = waits.first_seen.iter().map(|(key, since)| (key.clone(), ago(since)));
+        self.first_seen.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
+        let steps = waits.not_before.iter().map(|(key, left)| (key.clone(), now + *left));
+        self.not_before.lock().unwrap_or_else(PoisonError::into_inner).extend(steps);
+    }
+}
