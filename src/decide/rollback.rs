@@ -6,6 +6,7 @@
 mod consent;
 mod ending;
 mod facts;
+mod look;
 mod next;
 mod planning;
 mod release;

@@ -3,7 +3,7 @@
 use super::ending::still_paused;
 use super::facts::{Need, View};
 use super::next::go_on_after;
-use super::{Decision, Effect, StepDecision, TargetChange, record, running, what_was_done};
+use super::{Decision, Effect, StepDecision, TargetChange, look, record, running, what_was_done};
 use crate::api::*;
 use crate::decide::conditions::clip;
 use crate::decide::freeze;
@@ -91,7 +91,7 @@ fn put_back(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, step: &
     if !view.facts.steps.contains_key(&step.key) {
         return Decision::Learn(Need::Steps(vec![step.clone()]));
     }
-    match running::decide(view, &status, plan, step) {
+    match look::decide(view, &status, plan, step) {
         StepDecision::Stop(_, message) | StepDecision::Replan(message) => {
             let mut after = status.clone();
             match running::log(&mut after, &step.key, StepEvent::Failed { message }, view.now) {

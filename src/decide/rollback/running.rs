@@ -1,14 +1,13 @@
 //! The steps of a plan: which may go on now, and what the first of them that has something to do does.
 
-use super::facts::{Need, Safety, SafetyState, StepFacts, View};
+use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as next_go_on, go_on_after, stall, wait};
 use super::{
     Decision, Effect, Reading, SafetyOrder, StepDecision, StepView, TargetChange, answer, decide_step, ending, is_open,
-    planning, record,
+    look, planning, record,
 };
 use crate::api::*;
 use crate::decide::step_log::{StepEvent, advance};
-use crate::decide::verdict::{elapsed, later};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -183,55 +182,12 @@ fn carry_on(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, steps:
         return Decision::Learn(Need::Steps(steps));
     }
     let decided: Vec<(&PlannedStep, StepDecision)> =
-        steps.iter().map(|step| (step, decide(view, status, plan, step))).collect();
+        steps.iter().map(|step| (step, look::decide(view, status, plan, step))).collect();
     if let Some(recorded) = record_all(view, status, &decided) {
         return recorded;
     }
     let done = decided.iter().find_map(|(step, decision)| act(view, status, plan, step, decision));
     done.unwrap_or_else(|| waiting(view, status, &decided))
-}
-
-pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> StepDecision {
-    let known = record(status, &step.key);
-    let Some(StepFacts { reading, open_for, applied_for, begin_in }) = view.facts.steps.get(&step.key) else {
-        return StepDecision::Wait("not read yet".into());
-    };
-    if !begin_in.is_zero() {
-        let said = known.and_then(|record| record.message.clone()).unwrap_or_default();
-        return StepDecision::Wait(said);
-    }
-    let intent = known.and_then(|record| record.intent.as_ref());
-    let deadline = intent.map_or(0, |intent| u64::try_from(intent.deadline_seconds).unwrap_or(0));
-    let under_way = Duration::from_secs(deadline) + view.limits.settle_slack;
-    let late = known.is_some_and(|record| {
-        let ends = record.started.0.checked_add(SignedDuration::from_secs(step.deadline_seconds));
-        ends.is_ok_and(|ends| view.now > ends)
-    });
-    decide_step(&StepView {
-        step,
-        record: known,
-        reading: reading.clone(),
-        waited_out: *open_for > under_way,
-        window_over: *open_for > under_way + view.limits.probe_window,
-        settled: *applied_for > view.limits.settle_slack,
-        late,
-        just_changed: just_changed(view, status, plan, &step.component),
-        has_effects: super::has_effects(status),
-        answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
-    })
-}
-
-/// Whether a call of this run changed this component so short a time ago that it may not show yet.
-fn just_changed(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, component: &str) -> bool {
-    let undo = status.undo.iter().flat_map(|undo| &undo.steps);
-    let own = plan.steps.iter().chain(&plan.release).chain(undo).filter(|step| step.component == component);
-    own.filter_map(|step| record(status, &step.key)).any(|record| {
-        let Some(intent) = &record.intent else { return false };
-        // Where a run was stopped, a call was taken whose end nobody wrote: it ended within its deadline.
-        let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
-        let ended = record.finished.as_ref().map_or_else(|| later(record.started.0, deadline), |end| end.0);
-        elapsed(ended, view.now) <= view.limits.settle_slack
-    })
 }
 
 /// Everything that only has to be written down, in one write.

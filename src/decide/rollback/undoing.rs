@@ -3,7 +3,7 @@
 use super::ending::end;
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as at_once, stall};
-use super::{Decision, StepDecision, answer, record, running};
+use super::{Decision, StepDecision, answer, look, record, running};
 use crate::api::*;
 use crate::decide::plan::{self, UndoFacts};
 use crate::decide::step_log::{StepEvent, attempt_id};
@@ -49,7 +49,7 @@ pub(super) fn go_on(view: &View<'_>, status: RollbackRequestStatus) -> Decision 
         let why = failed.message.clone().unwrap_or_default();
         return put_right(view, status, &plan, step, &why);
     }
-    match running::decide(view, &status, &plan, step) {
+    match look::decide(view, &status, &plan, step) {
         StepDecision::Record(StepEvent::Failed { message })
         | StepDecision::Stop(_, message)
         | StepDecision::Replan(message) => put_right(view, status, &plan, step, &message),

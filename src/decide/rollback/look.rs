@@ -1,0 +1,52 @@
+//! From facts to what one step's decision is made from.
+
+use super::facts::{StepFacts, View};
+use super::{StepDecision, StepView, answer, decide_step, record};
+use crate::api::*;
+use crate::decide::verdict::{elapsed, later};
+use k8s_openapi::jiff::SignedDuration;
+use std::time::Duration;
+
+/// What to do about this step of this plan, as it was just read.
+pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> StepDecision {
+    let known = record(status, &step.key);
+    let Some(StepFacts { reading, open_for, applied_for, begin_in }) = view.facts.steps.get(&step.key) else {
+        return StepDecision::Wait("not read yet".into());
+    };
+    if !begin_in.is_zero() {
+        let said = known.and_then(|record| record.message.clone()).unwrap_or_default();
+        return StepDecision::Wait(said);
+    }
+    let intent = known.and_then(|record| record.intent.as_ref());
+    let deadline = intent.map_or(0, |intent| u64::try_from(intent.deadline_seconds).unwrap_or(0));
+    let under_way = Duration::from_secs(deadline) + view.limits.settle_slack;
+    let late = known.is_some_and(|record| {
+        let ends = record.started.0.checked_add(SignedDuration::from_secs(step.deadline_seconds));
+        ends.is_ok_and(|ends| view.now > ends)
+    });
+    decide_step(&StepView {
+        step,
+        record: known,
+        reading: reading.clone(),
+        waited_out: *open_for > under_way,
+        window_over: *open_for > under_way + view.limits.probe_window,
+        settled: *applied_for > view.limits.settle_slack,
+        late,
+        just_changed: just_changed(view, status, plan, &step.component),
+        has_effects: super::has_effects(status),
+        answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
+    })
+}
+
+/// Whether a call of this run changed this component so short a time ago that it may not show yet.
+fn just_changed(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, component: &str) -> bool {
+    let undo = status.undo.iter().flat_map(|undo| &undo.steps);
+    let own = plan.steps.iter().chain(&plan.release).chain(undo).filter(|step| step.component == component);
+    own.filter_map(|step| record(status, &step.key)).any(|record| {
+        let Some(intent) = &record.intent else { return false };
+        // Where a run was stopped, a call was taken whose end nobody wrote: it ended within its deadline.
+        let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
+        let ended = record.finished.as_ref().map_or_else(|| later(record.started.0, deadline), |end| end.0);
+        elapsed(ended, view.now) <= view.limits.settle_slack
+    })
+}

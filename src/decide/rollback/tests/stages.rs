@@ -1,0 +1,209 @@
+//! The way from a request to a run under locks, and its end.
+
+use super::*;
+
+#[test]
+fn a_run_goes_through_its_stages_in_order() {
+    let (free, held) = (target(), held_by("request-uid", &["backend"]));
+    let mut status = RollbackRequestStatus {
+        started: Some(Time(at(1_000))),
+        target: Some(PinnedRef { name: "t".into(), uid: "target-uid".into() }),
+        ..RollbackRequestStatus::default()
+    };
+    assert_eq!(learns(&status, &free), Decision::Learn(Need::Plan));
+    status.plan = Some(plan());
+    status = written(learns(&status, &free)).1;
+    assert!(status.confirmed_at.is_some(), "the default policy asks nobody about a plan that destroys nothing");
+    let wanted = vec!["render/srv-1".to_owned()];
+    assert_eq!(learns(&status, &free), Decision::Learn(Need::Locks(wanted.clone())));
+    let taken = Facts { locks: Some(None), plan: Some(Ok(Box::new(plan()))), ..Facts::default() };
+    let (effects, status_locked) = written(decided(&request(status), &free, &taken, 1_010));
+    assert!(matches!(&effects[..], [Effect::Target(_)]));
+    status = status_locked;
+    assert_eq!(status.locks, wanted);
+    assert!(
+        matches!(&written(learns(&status, &free)).0[..], [Effect::Target(changes)] if matches!(changes[0], TargetChange::Freeze(Some(_))))
+    );
+    assert_eq!(asks_for(&learns(&status, &held)), ["01"]);
+    status.steps.push(verified("01"));
+    assert!(matches!(learns(&status, &held), Decision::Learn(Need::Safety(_))));
+    status.safety_backup_verified = true;
+    assert_eq!(asks_for(&learns(&status, &held)), ["02"]);
+    status.steps.push(verified("02"));
+    assert_eq!(learns(&status, &held), Decision::Learn(Need::Verification));
+    let holds = Facts { verified: Some(Verified::Holds(None)), ..Facts::default() };
+    status = written(decided(&request(status), &held, &holds, 1_010)).1;
+    assert_eq!(status.outcome, Some(Outcome::Succeeded));
+    let (effects, status) = written(learns(&status, &held));
+    assert!(matches!(&effects[..], [Effect::GiveBack(locks)] if *locks == wanted));
+    assert_eq!(learns(&status, &held), Decision::Rest(None));
+    let mut released = request(status);
+    released.spec.release = Some(true);
+    assert_eq!(asks_for(&decided(&released, &held, &Facts::default(), 1_010)), ["release-01"]);
+    released.status.as_mut().unwrap().steps.push(verified("release-01"));
+    let (effects, _) = written(decided(&released, &held, &Facts::default(), 1_010));
+    assert_eq!(effects[0], Effect::Target(vec![TargetChange::Freeze(None), TargetChange::LetGo(Time(at(1_010)))]));
+}
+
+#[test]
+fn a_hold_that_ends_with_the_run_is_taken_back_under_its_locks() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut ended = confirmed();
+    ended.outcome = Some(Outcome::Succeeded);
+    ended.freeze = Some(Freeze::DuringRollback);
+    assert!(!ended.locks.is_empty());
+    assert_eq!(asks_for(&learns(&ended, &held)), ["release-01"]);
+    ended.steps.push(verified("release-01"));
+    let (effects, status) = written(learns(&ended, &held));
+    assert!(matches!(&effects[0], Effect::Target(changes) if changes[0] == TargetChange::Freeze(None)), "{effects:?}");
+    assert_eq!(status.locks, ended.locks, "they go back once the hold has ended");
+}
+
+#[test]
+fn a_plan_is_not_made_from_what_platforms_may_not_show_yet() {
+    let new = RollbackRequestStatus { plan: None, confirmed_at: None, locks: Vec::new(), ..confirmed() };
+    let let_go_at = |second| {
+        let mut target = target();
+        target.status.get_or_insert_default().last_operation_time = Some(Time(at(second)));
+        decided(&request(new.clone()), &target, &Facts::default(), 1_010)
+    };
+    for just_now in [1_000, 1_005, 1_010, 1_015] {
+        let Decision::Do(effects, write) = let_go_at(just_now) else { panic!("{just_now}") };
+        assert!(effects.is_empty() && write.status.plan.is_none());
+        assert!(write.again > Duration::ZERO && write.again <= Duration::from_secs(11), "{:?}", write.again);
+    }
+    for long_ago_or_a_wrong_clock in [0, 999, 2_000] {
+        assert_eq!(let_go_at(long_ago_or_a_wrong_clock), Decision::Learn(Need::Plan));
+    }
+}
+
+#[test]
+fn a_component_that_another_holds_too_stays_frozen() {
+    let mut both = held_by("request-uid", &["backend"]);
+    let freeze = both.status.as_mut().unwrap().freeze.as_mut().unwrap();
+    freeze.holders.push(FreezeHolder { name: "other".into(), uid: "other".into(), components: vec!["backend".into()] });
+    freeze.settings.push(FrozenSetting { component: "backend".into(), name: "autoDeploy".into(), prior: "yes".into() });
+    let mut ended = confirmed();
+    ended.outcome = Some(Outcome::Succeeded);
+    ended.locks.clear();
+    let mut released = request(ended);
+    released.spec.release = Some(true);
+    let (effects, _) = written(decided(&released, &both, &Facts::default(), 1_010));
+    let Effect::Target(changes) = &effects[0] else { panic!("{effects:?}") };
+    let TargetChange::Freeze(Some(left)) = &changes[0] else { panic!("{changes:?}") };
+    assert_eq!((left.holders.len(), left.settings.len()), (1, 1), "nothing is put back, and nothing is forgotten");
+    // Each of two holders of different components puts its own back.
+    both.status.as_mut().unwrap().freeze.as_mut().unwrap().holders[1].components = vec!["frontend".into()];
+    assert_eq!(asks_for(&decided(&released, &both, &Facts::default(), 1_010)), ["release-01"]);
+}
+
+#[test]
+fn cancel_and_deadline_wait_for_an_open_call_only() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = confirmed();
+    status.steps.push(verified("01"));
+    let cancelled = |status: RollbackRequestStatus| {
+        let mut request = request(status);
+        request.spec.cancel = Some(true);
+        request
+    };
+    let ended = written(decided(&cancelled(status.clone()), &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Cancelled));
+    status.safety_backup_verified = true;
+    status.steps.push(started("02", EffectClass::Keyless));
+    assert_eq!(asks_for(&decided(&cancelled(status), &held, &Facts::default(), 1_010)), ["02"]);
+    let late = written(decided(&request(confirmed()), &held, &Facts::default(), 9_000)).1;
+    assert_eq!(late.outcome, Some(Outcome::Failed));
+    assert!(late.message.unwrap().contains("deadline"));
+}
+
+#[test]
+fn a_request_first_seen_too_late_is_not_run() {
+    let mut status = RollbackRequestStatus {
+        target: Some(PinnedRef { name: "t".into(), uid: "target-uid".into() }),
+        ..RollbackRequestStatus::default()
+    };
+    status.started = Some(Time(at(2_000)));
+    let mut late = request(status);
+    late.spec.expires_at = Some(Time(at(1_999)));
+    assert_eq!(written(decided(&late, &target(), &Facts::default(), 2_001)).1.outcome, Some(Outcome::Expired));
+    late.status.as_mut().unwrap().started = Some(Time(at(1_998)));
+    assert_eq!(decided(&late, &target(), &Facts::default(), 2_001), Decision::Learn(Need::Plan));
+}
+
+#[test]
+fn a_finished_request_goes_after_its_time_to_live_but_never_while_it_holds() {
+    let mut ended = confirmed();
+    (ended.outcome, ended.finished) = (Some(Outcome::Succeeded), Some(Time(at(1_000))));
+    ended.locks.clear();
+    let mut request = request(ended);
+    request.spec.ttl = Some(serde_json::from_value("1h".into()).unwrap());
+    assert_eq!(
+        decided(&request, &target(), &Facts::default(), 1_600),
+        Decision::Rest(Some(Duration::from_secs(3_000)))
+    );
+    assert_eq!(decided(&request, &target(), &Facts::default(), 4_600), Decision::Leave(vec![Effect::Delete]));
+    let held = held_by("request-uid", &["backend"]);
+    assert_eq!(decided(&request, &held, &Facts::default(), 4_600), Decision::Rest(None));
+}
+
+#[test]
+fn a_confirmation_counts_for_its_own_plan_only() {
+    let mut asked = request(confirmed());
+    assert_eq!(consent(&asked, &plan(), Confirm::Never, 0), Consent::NotNeeded);
+    assert_eq!(consent(&asked, &plan(), Confirm::Never, 1), Consent::Missing);
+    assert_eq!(consent(&asked, &plan(), Confirm::Always, 0), Consent::Missing);
+    let destructive = Plan { destructive: true, ..plan() };
+    assert_eq!(consent(&asked, &destructive, Confirm::Never, 0), Consent::NotNeeded);
+    asked.metadata.labels = Some([(MADE_BY_LABEL.to_owned(), "policy-uid".to_owned())].into());
+    assert_eq!(consent(&asked, &destructive, Confirm::Never, 0), Consent::Missing);
+    assert_eq!(consent(&asked, &plan(), Confirm::Never, 0), Consent::NotNeeded);
+    let digest = format!("sha256:{}", "1".repeat(64));
+    asked.spec.confirmation = Some(Confirmation { plan_digest: digest, confirmed_by: "jane".into(), answers: None });
+    assert_eq!(consent(&asked, &plan(), Confirm::Always, 0), Consent::Stale);
+    asked.spec.confirmation.as_mut().unwrap().plan_digest = plan().digest;
+    assert_eq!(consent(&asked, &plan(), Confirm::Always, 0), Consent::Given("jane".into()));
+}
+
+#[test]
+fn a_reading_that_lags_behind_fails_no_run() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = confirmed();
+    status.safety_backup_verified = true;
+    status.steps = vec![verified("01"), verified("02")];
+    let broken = Facts { verified: Some(Verified::Broken("step 02 is undone again".into())), ..Facts::default() };
+    let status = written(decided(&request(status), &held, &broken, 1_010)).1;
+    assert_eq!((status.outcome, status.verifying_since.as_ref().map(|time| time.0)), (None, Some(at(1_010))));
+    let ended = written(decided(&request(status), &held, &broken, 1_021)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
+}
+
+#[test]
+fn a_plan_that_is_set_aside_keeps_its_locks_until_that_is_written() {
+    let held = held_by("request-uid", &["backend"]);
+    let drifted = || read("01", Progress::Drifted { message: "somebody else".into() });
+    let again = Plan { digest: format!("sha256:{}", "1".repeat(64)), ..plan() };
+    let facts = Facts { plan: Some(Ok(Box::new(again))), ..drifted() };
+    let (effects, status) = written(decided(&request(confirmed()), &held, &facts, 1_010));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::GiveBack(_))), "{effects:?}");
+    assert_eq!((status.locks.len(), status.confirmed_at.clone()), (1, None));
+    let (effects, status) = written(learns(&status, &held));
+    assert!(matches!(&effects[..], [Effect::GiveBack(locks)] if *locks == ["render/srv-1"]));
+    assert!(status.locks.is_empty() && status.confirmed_at.is_none());
+    // A platform that cannot be read for the new plan: the run waits with its locks.
+    let (message, temporary) = ("503".to_owned(), true);
+    let refused = Refused { reason: Reason::PlatformUnreachable, message, temporary, retry_after: None };
+    let facts = Facts { plan: Some(Err(refused)), ..drifted() };
+    let (effects, status) = written(decided(&request(confirmed()), &held, &facts, 1_010));
+    assert!(effects.is_empty() && !status.locks.is_empty());
+}
+
+#[test]
+fn drift_that_no_plan_shows_is_waited_out() {
+    let held = held_by("request-uid", &["backend"]);
+    let drifted = read("01", Progress::Drifted { message: "somebody is at it".into() });
+    let facts = Facts { plan: Some(Ok(Box::new(plan()))), ..drifted };
+    let Decision::Do(effects, write) = decided(&request(confirmed()), &held, &facts, 1_010) else { panic!() };
+    assert_eq!((effects.len(), write.status.replans, write.status.locks.len()), (0, 0, 1));
+    assert!(!write.again.is_zero(), "the same plan would be set aside and confirmed again and again");
+}

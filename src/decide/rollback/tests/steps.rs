@@ -1,0 +1,105 @@
+//! One step: what its record, a reading and time say about it.
+
+use super::*;
+
+fn view<'a>(step: &'a PlannedStep, record: Option<&'a StepRecord>, progress: Progress) -> StepView<'a> {
+    StepView {
+        step,
+        record,
+        reading: Reading::Progress(progress),
+        waited_out: true,
+        window_over: true,
+        settled: true,
+        late: false,
+        just_changed: false,
+        has_effects: true,
+        answer: None,
+    }
+}
+
+#[test]
+fn what_is_read_right_after_a_call_of_ours_may_be_what_was_before_it() {
+    let resume = step("03", EffectClass::SetToValue);
+    let done = || Progress::Done { output: None, evidence: "the application writes".into() };
+    let drifted = || Progress::Drifted { message: "neither".into() };
+    for stale in [done(), drifted()] {
+        let soon = StepView { just_changed: true, ..view(&resume, None, stale) };
+        assert!(matches!(decide_step(&soon), StepDecision::Wait(_)));
+    }
+    assert!(matches!(decide_step(&view(&resume, None, done())), StepDecision::Record(StepEvent::AlreadySo { .. })));
+    let to_do = StepView { just_changed: true, ..view(&resume, None, Progress::NotStarted) };
+    assert_eq!(decide_step(&to_do), StepDecision::Begin);
+    // Within a run a call counts for as long as the slack.
+    let already_so = |decision: Decision| written(decision).1.steps.iter().any(|record| record.key == "02");
+    for (read_back, known) in [(1_000, false), (990, true)] {
+        let event = StepEvent::ReadBack { evidence: "so".into(), output: None };
+        let sent = advance("01", Some(&applied("01")), event, at(read_back)).unwrap();
+        let status = RollbackRequestStatus { safety_backup_verified: true, steps: vec![sent], ..confirmed() };
+        let held = held_by("request-uid", &["backend"]);
+        assert_eq!(already_so(decided(&request(status), &held, &read("02", done()), 1_005)), known);
+    }
+}
+
+#[test]
+fn an_unknown_keyless_call_is_adopted_or_asked_about_never_resent() {
+    let keyless = step("02", EffectClass::Keyless);
+    let open = started("02", EffectClass::Keyless);
+    let found = Progress::InProgress { output: Some("dep-9".into()), message: "queued".into() };
+    assert!(matches!(
+        decide_step(&view(&keyless, Some(&open), found)),
+        StepDecision::Record(StepEvent::Adopted { .. })
+    ));
+    let StepDecision::Ask(question) = decide_step(&view(&keyless, Some(&open), Progress::NotStarted)) else { panic!() };
+    assert_eq!(question.attempt, "u/02/1");
+    let early = StepView { waited_out: false, ..view(&keyless, Some(&open), Progress::NotStarted) };
+    assert!(matches!(decide_step(&early), StepDecision::Wait(_)));
+    let lagging = StepView { window_over: false, ..view(&keyless, Some(&open), Progress::NotStarted) };
+    assert!(matches!(decide_step(&lagging), StepDecision::Wait(_)));
+    let several = Progress::Unclear { message: "two deploys".into() };
+    assert!(matches!(decide_step(&view(&keyless, Some(&open), several)), StepDecision::Ask(_)));
+}
+
+#[test]
+fn an_unknown_repeatable_call_is_repeated_only_from_the_baseline() {
+    for class in [EffectClass::SetToValue, EffectClass::CompareAndSet, EffectClass::Keyed] {
+        let (step, open) = (step("02", class), started("02", class));
+        let again = decide_step(&view(&step, Some(&open), Progress::NotStarted));
+        assert!(matches!(again, StepDecision::Record(StepEvent::Rearmed { .. })), "{class:?}: {again:?}");
+        let drifted = Progress::Drifted { message: "somebody pushed".into() };
+        assert!(matches!(decide_step(&view(&step, Some(&open), drifted)), StepDecision::Ask(_)));
+    }
+}
+
+#[test]
+fn an_answer_settles_its_own_attempt() {
+    let keyless = step("02", EffectClass::Keyless);
+    let open = started("02", EffectClass::Keyless);
+    let answer = |outcome| Answer { attempt: "u/02/1".into(), outcome, output: None };
+    for (outcome, applied) in [(AnsweredOutcome::Applied, true), (AnsweredOutcome::NotApplied, false)] {
+        let given = answer(outcome);
+        let view = StepView { answer: Some(&given), ..view(&keyless, Some(&open), Progress::NotStarted) };
+        let StepDecision::Record(event) = decide_step(&view) else { panic!() };
+        assert_eq!(matches!(event, StepEvent::Adopted { .. }), applied);
+    }
+}
+
+#[test]
+fn drift_before_the_first_effect_replans_and_after_it_stops() {
+    let set = step("01", EffectClass::SetToValue);
+    let drifted = || Progress::Drifted { message: "somebody else".into() };
+    let before = StepView { has_effects: false, ..view(&set, None, drifted()) };
+    assert!(matches!(decide_step(&before), StepDecision::Replan(_)));
+    assert!(matches!(decide_step(&view(&set, None, drifted())), StepDecision::Stop(..)));
+}
+
+#[test]
+fn a_platform_that_says_yes_and_does_nothing_fails_the_step() {
+    let set = step("01", EffectClass::SetToValue);
+    let open = started("01", EffectClass::SetToValue);
+    let taken =
+        advance("01", Some(&open), StepEvent::Taken { output: None, message: "200".into() }, at(1_000)).unwrap();
+    assert!(matches!(
+        decide_step(&view(&set, Some(&taken), Progress::NotStarted)),
+        StepDecision::Record(StepEvent::Failed { .. })
+    ));
+}

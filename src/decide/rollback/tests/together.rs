@@ -1,0 +1,163 @@
+//! Steps side by side, undo, and what is left when a run stops.
+
+use super::*;
+
+/// A run whose second step failed and that shall be undone.
+fn to_be_undone() -> RollbackRequest {
+    let mut failed = applied("03");
+    failed.state = StepState::Failed;
+    let mut status = running(vec![verified("01"), applied("02"), failed]);
+    status.steps[1].state = StepState::Verified;
+    let plan = status.plan.as_mut().unwrap();
+    let change = Change::RollBackDeploy { deploy: "old".into(), commit: None, live: None, newest: None };
+    plan.undo = vec![PlannedStep { change, ..step("undo-02", EffectClass::Keyless) }];
+    let mut request = request(status);
+    request.spec.on_step_failure = OnStepFailure::Undo;
+    request
+}
+
+#[test]
+fn steps_that_do_not_wait_for_each_other_run_at_the_same_time() {
+    let held = held_by("request-uid", &["backend"]);
+    let status = running(vec![verified("01"), applied("02")]);
+    assert_eq!(asks_for(&learns(&status, &held)), ["02", "03"], "what is under way, and the next that may begin");
+    let under_way = Progress::InProgress { output: Some("dep".into()), message: "building".into() };
+    let facts = reads(&[("02", under_way.clone()), ("03", Progress::NotStarted)]);
+    let Decision::Send(sent) = decided(&request(status), &held, &facts, 1_010) else { panic!() };
+    assert_eq!(sent.key, "03");
+    let both = running(vec![verified("01"), applied("02"), applied("03")]);
+    assert_eq!(asks_for(&learns(&both, &held)), ["02", "03"], "what waits for both does not begin");
+    let done = Progress::Done { output: None, evidence: "live".into() };
+    let facts = reads(&[("02", done.clone()), ("03", done)]);
+    let (_, status) = written(decided(&request(both), &held, &facts, 1_010));
+    assert_eq!(asks_for(&learns(&status, &held)), ["04"]);
+}
+
+#[test]
+fn a_failed_step_stops_the_others_unless_they_shall_go_on() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut failed = applied("02");
+    failed.state = StepState::Failed;
+    let status = running(vec![verified("01"), failed]);
+    assert_eq!(written(learns(&status, &held)).1.outcome, Some(Outcome::Failed));
+    let mut going_on = request(status);
+    going_on.spec.on_step_failure = OnStepFailure::Continue;
+    assert_eq!(asks_for(&decided(&going_on, &held, &Facts::default(), 1_010)), ["03"]);
+    going_on.status.as_mut().unwrap().steps.push(verified("03"));
+    let ended = written(decided(&going_on, &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed), "what waits for the failed step never begins");
+    assert!(ended.message.unwrap().contains("not done: 04"));
+}
+
+#[test]
+fn a_pause_is_waited_for() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = running(vec![verified("01")]);
+    for step in status.plan.as_mut().unwrap().steps.iter_mut().skip(1) {
+        step.pause_seconds = 60;
+    }
+    let Decision::Do(_, write) = learns(&status, &held) else { panic!() };
+    assert_eq!(write.again, Duration::from_secs(50), "verified at 1000, read at 1010");
+    assert_eq!(asks_for(&decided(&request(status), &held, &Facts::default(), 1_060)), ["02"]);
+}
+
+#[test]
+fn an_application_that_is_held_off_is_let_in_however_the_run_ends() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = running(vec![verified("01"), applied("02")]);
+    let steps = &mut status.plan.as_mut().unwrap().steps;
+    steps[1].change = Change::PauseWrites {};
+    steps[3].change = Change::ResumeWrites {};
+    status.steps[1].state = StepState::Verified;
+    let mut cancelled = request(status);
+    cancelled.spec.cancel = Some(true);
+    assert_eq!(asks_for(&decided(&cancelled, &held, &Facts::default(), 1_010)), ["04"]);
+    let facts = read("04", Progress::NotStarted);
+    assert!(matches!(decided(&cancelled, &held, &facts, 1_010), Decision::Send(sent) if sent.key == "04"));
+    cancelled.status.as_mut().unwrap().steps.push(verified("04"));
+    let ended = written(decided(&cancelled, &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Cancelled));
+}
+
+#[test]
+fn an_undo_is_frozen_carried_out_and_said() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status = Some(written(decided(&request, &held, &Facts::default(), 1_010)).1);
+    let undo = request.status.as_ref().unwrap().undo.clone().unwrap();
+    let Change::RollBackDeploy { newest, .. } = &undo.steps[0].change else { panic!() };
+    assert_eq!(newest.as_deref(), Some("dep"), "what the step made is what the undo begins from");
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_010)), ["undo-02"]);
+    let sent = decided(&request, &held, &read("undo-02", Progress::NotStarted), 1_010);
+    assert!(matches!(sent, Decision::Send(step) if step.key == "undo-02"));
+    request.status.as_mut().unwrap().steps.push(verified("undo-02"));
+    let ended = written(decided(&request, &held, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
+    assert!(ended.message.unwrap().contains("1 steps undone"));
+}
+
+#[test]
+fn an_undo_that_fails_is_put_to_a_person() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status = Some(written(decided(&request, &held, &Facts::default(), 1_010)).1);
+    request.status.as_mut().unwrap().steps.push(applied("undo-02"));
+    let broken = || read("undo-02", Progress::Failed { output: None, message: "build failed".into() });
+    let asked = written(decided(&request, &held, &broken(), 1_010)).1;
+    let question = asked.question.clone().unwrap();
+    assert!(question.question.contains("build failed") && asked.outcome.is_none(), "{question:?}");
+    request.status = Some(asked);
+    let answers = vec![Answer { attempt: question.attempt, outcome: AnsweredOutcome::Applied, output: None }];
+    let (plan_digest, confirmed_by) = (plan().digest, "jane".to_owned());
+    request.spec.confirmation = Some(Confirmation { plan_digest, confirmed_by, answers: Some(answers) });
+    request.status = Some(written(decided(&request, &held, &broken(), 1_010)).1);
+    let ended = written(decided(&request, &held, &Facts::default(), 1_010)).1;
+    assert!(ended.message.unwrap().contains("by hand: undo-02"));
+}
+
+#[test]
+fn a_target_made_anew_ends_the_run_and_an_open_call_is_put_to_a_person() {
+    let mut other = target();
+    other.metadata.uid = Some("another".into());
+    let ended = written(decided(&request(confirmed()), &other, &Facts::default(), 1_010)).1;
+    assert_eq!(ended.outcome, Some(Outcome::Failed));
+    let open = running(vec![verified("01"), started("02", EffectClass::Keyless)]);
+    let asked = written(decided(&request(open), &other, &Facts::default(), 1_010)).1;
+    assert!(asked.question.is_some() && asked.outcome.is_none());
+}
+
+#[test]
+fn a_request_that_is_deleted_with_its_target_asks_for_no_reading() {
+    let mut status = confirmed();
+    status.steps = vec![verified("01"), started("02", EffectClass::Keyless)];
+    let mut deleted = request(status);
+    deleted.metadata.deletion_timestamp = Some(Time(at(1_005)));
+    let mut another = target();
+    another.metadata.uid = Some("another-uid".into());
+    for target in [None, Some(&another)] {
+        let facts = Facts::default();
+        let asked = next(&View { request: &deleted, target, facts: &facts, limits: LIMITS, now: at(1_010) });
+        assert!(written(asked).1.question.is_some(), "only a person can tell what came of the call");
+    }
+}
+
+#[test]
+fn a_run_that_stops_lets_the_application_in_again() {
+    let of = |key: &str, class: EffectClass, change: Change| PlannedStep { change, ..step(key, class) };
+    let mut status = confirmed();
+    status.safety_backup_verified = true;
+    let plan = status.plan.as_mut().unwrap();
+    plan.release.clear();
+    plan.steps = vec![
+        of("01", EffectClass::SetToValue, Change::PauseWrites {}),
+        step("02", EffectClass::Keyless),
+        of("03", EffectClass::SetToValue, Change::ResumeWrites {}),
+    ];
+    plan.steps[1].after = vec!["01".into()];
+    plan.steps[2].after = vec!["02".into()];
+    status.steps = vec![StepRecord { attempt: 1, ..verified("01") }];
+    let gone = read("02", Progress::Drifted { message: "the dump was altered".into() });
+    let (_, status) = written(decided(&request(status), &target(), &gone, 1_010));
+    assert_eq!(status.outcome, None, "the run would end with the application held off");
+    assert_eq!(asks_for(&learns(&status, &target())), ["03"]);
+}
