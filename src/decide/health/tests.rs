@@ -477,3 +477,35 @@ fn nothing_changes_from_try_to_try_while_nothing_happens() {
         assert!(words <= MESSAGE_LIMIT, "{:?}", life.said);
     }
 }
+
+#[test]
+fn the_words_of_a_check_change_with_its_verdict_and_those_of_an_error_always() {
+    let sample = |verdict, message: &str| Sample {
+        verdict,
+        message: message.into(),
+        at: at(20),
+        since: at(20),
+        last_pass: None,
+        last_breach: None,
+    };
+    let before = check_status("api", None, Some(&sample(Verdict::Breach, "HTTP 500"))).unwrap();
+    let said = |verdict, message: &str| check_status("api", Some(&before), Some(&sample(verdict, message))).unwrap();
+    assert_eq!((before.message.as_str(), said(Verdict::Breach, "HTTP 502").message.as_str()), ("HTTP 500", "HTTP 500"));
+    assert_eq!(said(Verdict::Error, "no address").message, "no address");
+    let error = said(Verdict::Error, "no address");
+    let again = check_status("api", Some(&error), Some(&sample(Verdict::Error, "refused"))).unwrap();
+    assert_eq!((again.message.as_str(), again.since), ("refused", error.since));
+}
+
+#[test]
+fn a_policy_that_somebody_suspended_is_not_stalled() {
+    let said = |reason, type_| {
+        let all = refused(reason, "words");
+        all.into_iter().find(|statement: &Statement| statement.type_ == type_).unwrap().status
+    };
+    assert_eq!(said(Reason::Suspended, ConditionType::Ready), Tri::Unknown);
+    assert_eq!(said(Reason::Suspended, ConditionType::Stalled), Tri::False);
+    assert_eq!(said(Reason::InvalidSpec, ConditionType::Ready), Tri::False);
+    assert_eq!(said(Reason::InvalidSpec, ConditionType::Stalled), Tri::True);
+    assert_eq!(said(Reason::InvalidSpec, ConditionType::Armed), Tri::False);
+}

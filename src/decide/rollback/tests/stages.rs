@@ -1,6 +1,8 @@
 //! The way from a request to a run under locks, and its end.
 
 use super::*;
+use crate::decide::freeze;
+use crate::decide::plan_lint::lint;
 
 #[test]
 fn a_run_goes_through_its_stages_in_order() {
@@ -206,4 +208,44 @@ fn drift_that_no_plan_shows_is_waited_out() {
     let Decision::Do(effects, write) = decided(&request(confirmed()), &held, &facts, 1_010) else { panic!() };
     assert_eq!((effects.len(), write.status.replans, write.status.locks.len()), (0, 0, 1));
     assert!(!write.again.is_zero(), "the same plan would be set aside and confirmed again and again");
+}
+
+#[test]
+fn a_hold_remembers_every_setting_as_it_was_first() {
+    let setting = |component: &str, name: &str, prior: &str| {
+        let change = SettingChange { name: name.into(), from: "held".into(), to: prior.into() };
+        let change = Change::SetSettings { settings: vec![change] };
+        PlannedStep { component: component.into(), change, ..step(name, EffectClass::SetToValue) }
+    };
+    let release = vec![
+        setting("backend", "autoDeploy", "yes"),
+        setting("backend", "trigger", "commit"),
+        setting("frontend", "autoDeploy", "no"),
+    ];
+    let plan = Plan { release, ..plan() };
+    let first = freeze::hold(&target(), &request(confirmed()), &plan, Time(at(1_000)));
+    let known = |freeze: &FreezeStatus| -> Vec<String> {
+        freeze.settings.iter().map(|s| format!("{}/{}={}", s.component, s.name, s.prior)).collect()
+    };
+    assert_eq!(known(&first), ["backend/autoDeploy=yes", "backend/trigger=commit", "frontend/autoDeploy=no"]);
+    assert_eq!(first.holders[0].components, ["backend", "frontend"]);
+    // Another request finds them held: what it would put back is not what was there before.
+    let mut held = target();
+    held.status.get_or_insert_default().freeze = Some(first.clone());
+    let later = Plan { release: vec![setting("backend", "autoDeploy", "held")], ..plan };
+    assert_eq!(known(&freeze::hold(&held, &request(confirmed()), &later, Time(at(1_100)))), known(&first));
+}
+
+#[test]
+fn a_plan_has_at_most_256_steps_with_those_that_release() {
+    let settings = vec![SettingChange { name: "autoDeploy".into(), from: "yes".into(), to: "no".into() }];
+    let many = |count: usize| -> Vec<PlannedStep> {
+        let change = Change::SetSettings { settings: settings.clone() };
+        let one = |number| step(&format!("{count}-{number}"), EffectClass::SetToValue);
+        (0..count).map(|number| PlannedStep { change: change.clone(), ..one(number) }).collect()
+    };
+    let lint = |steps, release| lint(&Plan { steps: many(steps), release: many(release), ..plan() });
+    assert_eq!(lint(200, 56), Ok(()));
+    assert!(lint(200, 57).unwrap_err().message.contains("256"));
+    assert!(lint(20, 257).is_err() && lint(257, 0).is_err());
 }
