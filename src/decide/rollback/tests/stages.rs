@@ -249,3 +249,26 @@ fn a_plan_has_at_most_256_steps_with_those_that_release() {
     assert!(lint(200, 57).unwrap_err().message.contains("256"));
     assert!(lint(20, 257).is_err() && lint(257, 0).is_err());
 }
+
+#[test]
+fn a_target_that_is_not_there_yet_is_waited_for_and_one_that_is_gone_ends_the_run() {
+    let without = |status| {
+        let (facts, request) = (Facts::default(), request(status));
+        written(next(&View { request: &request, target: None, facts: &facts, limits: LIMITS, now: at(1_010) })).1
+    };
+    assert_eq!(without(RollbackRequestStatus::default()).outcome, None, "it may come: GitOps applies in any order");
+    assert_eq!(without(confirmed()).outcome, Some(Outcome::Failed));
+}
+
+#[test]
+fn a_request_that_goes_lets_go_of_every_backup_that_it_pinned() {
+    let pinned = |name: &str| PinnedRef { name: name.into(), uid: format!("{name}-uid") };
+    let mut ended = confirmed();
+    (ended.outcome, ended.safety_backup_ref) = (Some(Outcome::Cancelled), Some(pinned("safety")));
+    ended.plan = Some(Plan { backup_ref: Some(pinned("good")), ..plan() });
+    ended.locks.clear();
+    let mut deleted = request(ended);
+    deleted.metadata.deletion_timestamp = Some(Time(at(1_005)));
+    let Decision::Leave(effects) = decided(&deleted, &target(), &Facts::default(), 1_010) else { panic!() };
+    assert_eq!(effects, [Effect::Unpin(vec![pinned("safety"), pinned("good")]), Effect::LetObjectGo]);
+}
