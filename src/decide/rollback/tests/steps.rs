@@ -103,3 +103,65 @@ fn a_platform_that_says_yes_and_does_nothing_fails_the_step() {
         StepDecision::Record(StepEvent::Failed { .. })
     ));
 }
+
+#[test]
+fn a_resource_that_is_gone_is_not_made_again() {
+    let (set, keyless) = (step("02", EffectClass::SetToValue), step("02", EffectClass::Keyless));
+    let (open_set, open_keyless) = (started("02", EffectClass::SetToValue), started("02", EffectClass::Keyless));
+    let taken = applied("02");
+    fn gone<'a>(step: &'a PlannedStep, record: Option<&'a StepRecord>) -> StepView<'a> {
+        StepView { reading: Reading::Gone("404".into()), ..view(step, record, Progress::NotStarted) }
+    }
+    let is_failed = |view| matches!(decide_step(&view), StepDecision::Record(StepEvent::Failed { .. }));
+    // A call that can no longer be under way ends the step; before that nobody knows.
+    assert!(is_failed(gone(&set, Some(&open_set))));
+    let under_way = StepView { waited_out: false, ..gone(&set, Some(&open_set)) };
+    assert!(matches!(decide_step(&under_way), StepDecision::Wait(_)));
+    assert!(is_failed(StepView { waited_out: false, ..gone(&keyless, Some(&taken)) }), "it was taken, and is gone");
+    assert!(matches!(decide_step(&gone(&keyless, Some(&open_keyless))), StepDecision::Ask(_)));
+    // Nothing was sent.
+    assert!(matches!(decide_step(&gone(&set, None)), StepDecision::Stop(Reason::ResourceGone, _)));
+    let first = StepView { has_effects: false, ..gone(&set, None) };
+    assert!(matches!(decide_step(&first), StepDecision::Replan(_)));
+}
+
+#[test]
+fn a_question_goes_when_its_own_attempt_is_settled_and_stays_otherwise() {
+    let held = held_by("request-uid", &["backend"]);
+    let asked = |attempt: &str| Question { question: "?".into(), how_to_answer: "so".into(), attempt: attempt.into() };
+    let done = || Progress::Done { output: Some("dep".into()), evidence: "live".into() };
+    for (attempt, stays) in [("u/02/1", false), ("u/03/1", true)] {
+        let open = |key: &str| started(key, EffectClass::Keyless);
+        let mut status = running(vec![verified("01"), open("02"), open("03")]);
+        status.steps[2].intent.as_mut().unwrap().id = "u/03/1".into();
+        status.question = Some(asked(attempt));
+        let facts = reads(&[("02", done()), ("03", Progress::NotStarted)]);
+        let after = written(decided(&request(status), &held, &facts, 1_010)).1;
+        assert_eq!(after.steps[1].state, StepState::Verified);
+        assert_eq!(after.question.is_some(), stays, "{attempt}");
+    }
+}
+
+#[test]
+fn a_person_names_one_of_several_results_and_only_where_there_are_several() {
+    let (keyless, taken) = (step("02", EffectClass::Keyless), applied("02"));
+    let several = || Progress::Unclear { message: "any of 2 deploys may be ours".into() };
+    let done = || Progress::Done { output: Some("dep".into()), evidence: "live".into() };
+    let settled = |outcome, output: Option<&str>, progress| {
+        let given = Answer { attempt: "u/02/1".into(), outcome, output: output.map(str::to_owned) };
+        decide_step(&StepView { answer: Some(&given), ..view(&keyless, Some(&taken), progress) })
+    };
+    use AnsweredOutcome::{Applied, NotApplied};
+    let event = |decision| match decision {
+        StepDecision::Record(event) => Some(event),
+        _ => None,
+    };
+    let named = event(settled(Applied, Some("dep-9"), several()));
+    assert!(matches!(named, Some(StepEvent::Adopted { output: Some(output), .. }) if output == "dep-9"));
+    assert!(matches!(event(settled(NotApplied, None, several())), Some(StepEvent::Failed { .. })));
+    assert!(matches!(settled(Applied, Some("dep"), several()), StepDecision::Ask(_)), "that one was known already");
+    for answer in [Some("dep-9"), None] {
+        let read = event(settled(Applied, answer, done()));
+        assert!(matches!(read, Some(StepEvent::ReadBack { .. })), "what is read needs nobody's word");
+    }
+}
