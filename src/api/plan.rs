@@ -151,6 +151,9 @@ pub struct Intent {
     pub baseline_digest: String,
     /// Longest time that the call may be under way, in seconds.
     pub deadline_seconds: i64,
+    /// When it was written. Absent: an earlier release wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Time>,
 }
 
 /// What happened to one step so far.

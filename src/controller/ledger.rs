@@ -196,6 +196,7 @@ where
         params_digest: sending.params_digest,
         baseline_digest: sending.baseline_digest,
         deadline_seconds: i64::try_from(deadline.as_secs()).unwrap_or(20),
+        written: Some(crate::clock::now_time()),
     };
     crate::failpoint::reach("before-intent");
     let committed = match crate::platform::intent::commit(&ledger, intent).await {

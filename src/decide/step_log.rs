@@ -159,6 +159,7 @@ mod tests {
             params_digest: String::new(),
             baseline_digest: String::new(),
             deadline_seconds: 20,
+            written: None,
         }
     }
 

@@ -77,6 +77,11 @@ pub fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
+/// Whether `moment` was at most so long ago. Another machine may have written it, whose clock is ahead: not by more than that, or it is wrong.
+pub fn is_within(moment: Timestamp, now: Timestamp, slack: Duration) -> bool {
+    elapsed(moment, now) <= slack && elapsed(now, moment) < slack
+}
+
 /// `at` and so long after it.
 pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)

@@ -61,7 +61,9 @@ async fn full_rollback_of_five_components_and_back_again() {
         () = keep_writing(&five, &refusals) => unreachable!(),
     };
     assert_eq!(differences(&five.state().await, &five.well()), [""; 0]);
-    assert!(done.steps.iter().all(|step| step.state == StepState::Verified && step.evidence.is_some()));
+    // The hold is taken back after the outcome stands: its steps may be under way.
+    let mut planned = done.steps.iter().filter(|step| !step.key.starts_with("release"));
+    assert!(planned.all(|step| step.state == StepState::Verified && step.evidence.is_some()));
     assert!(!refusals.borrow().is_empty(), "the application was never held off");
     assert!(session.simple_query("SELECT 1").await.is_err(), "a session from before is still there");
     assert_eq!(safety_tier(&world, &done).await, Tier::Full);

@@ -332,6 +332,7 @@ pub async fn send(
         params_digest: String::new(),
         baseline_digest: String::new(),
         deadline_seconds: 20,
+        written: None,
     };
     let data = source.map(|source| source as &dyn DataSource);
     let values = BTreeMap::new();

@@ -39,6 +39,7 @@ pub async fn intent(class: EffectClass) -> CommittedIntent {
         params_digest: String::new(),
         baseline_digest: String::new(),
         deadline_seconds: 20,
+        written: None,
     };
     commit_intent(intent).await
 }

@@ -151,7 +151,8 @@ pub fn take(
     let before: i32 = share(&model.truth);
     let changed = model.change(now, |truth| result = happen(truth, now, intent, part));
     let after: i32 = share(&model.truth);
-    let unsteady = matches!(model.truth.trouble, Trouble::TurnsBack(..)) && matches!(part, Part::Publish(_));
+    let unsteady =
+        matches!((model.truth.trouble, part), (Trouble::TurnsBack(id, _), Part::Publish(deploy)) if id == deploy);
     // A hook that may be repeated makes no difference when it is, and what was turned back may be done again.
     let changed = changed && !unsteady && !matches!(part, Part::Call { repeatable: true });
     if after > before {

@@ -8,6 +8,8 @@ use crate::explore::{clean, cuts_after, on_a_thread};
 use crate::fault::{Cut, shown};
 use crate::plans::rows;
 use crate::world::What;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use savepoint::api::*;
 use savepoint::decide::rollback::{Decision, Effect, Facts, Safety, SafetyState, TargetChange, Verified};
 use savepoint::failpoint::Twist;
@@ -75,6 +77,8 @@ pub const BUGS: &[Bug] = &[
     twisted("raises a percentage", "gradual", "gradual", |it| on(it, raises)),
     twisted("puts no setting back", "code-set-frozen", "differential", |it| on(it, releases_nothing)),
     twisted("forgets what it left", "code-set", "differential", |it| without(it, remembers)),
+    twisted("does not say when it let go", "undo-of", "differential", |it| without_change(it, lets_target_go)),
+    twisted("believes what it reads at once", "data-cancelled", "the application", |it| on(it, backdates)),
     twisted("forgets a failover", "failover-set", "differential", |it| without(it, fails_over)),
 ];
 
@@ -89,6 +93,27 @@ fn on<T: Any>(value: &mut dyn Any, bug: fn(&mut T)) {
 fn without(value: &mut dyn Any, dropped: fn(&Effect) -> bool) {
     if let Some(Decision::Do(effects, _) | Decision::Leave(effects)) = value.downcast_mut() {
         effects.retain(|effect| !dropped(effect));
+    }
+}
+
+/// A decision whose effects on the target lack some changes.
+fn without_change(value: &mut dyn Any, dropped: fn(&TargetChange) -> bool) {
+    let Some(Decision::Do(effects, _) | Decision::Leave(effects)) = value.downcast_mut() else { return };
+    for effect in effects {
+        if let Effect::Target(changes) = effect {
+            changes.retain(|change| !dropped(change));
+        }
+    }
+}
+
+const fn lets_target_go(change: &TargetChange) -> bool {
+    matches!(change, TargetChange::LetGo(_))
+}
+
+/// What has ended a second ago seems to have ended long ago.
+fn backdates(request: &mut RollbackRequest) {
+    for step in request.status.iter_mut().flat_map(|status| &mut status.steps) {
+        step.finished = step.finished.as_ref().map(|_| Time(Timestamp::UNIX_EPOCH));
     }
 }
 
@@ -259,8 +284,11 @@ fn raises(decision: &mut Decision) {
 pub async fn hunt(lab: &Lab, bug: &Bug) -> Option<(String, usize)> {
     plant(None);
     let row = rows().into_iter().find(|row| row.name == bug.plan)?;
-    let (prepared, first) = clean(lab, &row).await;
+    let (mut prepared, first) = clean(lab, &row).await;
     plant(Some(bug));
+    if !row.first.is_empty() {
+        prepared = lab.prepare(&row).await; // the request before has the bug as well
+    }
     let mut singles: Vec<Cut> = cuts_after(&first, 0).collect();
     // Cuts at calls that change a platform first: most bugs show there.
     singles.sort_by_key(|cut| first.ops[cut.at - 1] != What::PlatformWrite);

@@ -221,7 +221,7 @@ impl State {
         if call.key.resource == "events" {
             let told = call.body.unwrap_or_default().to_string();
             oracles::secrets(self, "an Event", told.as_bytes());
-            self.memory.told_held_off |= told.contains("held off");
+            self.memory.told_held_off |= told.contains("still held off");
             return (201, Bytes::from(told));
         }
         if call.verb == Verb::Delete && call.key.resource == "leases" && planted("the API server forgets a deletion") {

@@ -269,7 +269,9 @@ impl World {
         let attempt = record(&self.status(), &step.key).map_or(1, |record| record.attempt + 1);
         let (params_digest, baseline_digest) = (String::new(), String::new());
         let id = attempt_id("request-uid", &step.key, attempt);
-        let intent = Intent { id, epoch: 1, class: step.class, params_digest, baseline_digest, deadline_seconds: 20 };
+        let class = step.class;
+        let intent =
+            Intent { id, epoch: 1, class, params_digest, baseline_digest, deadline_seconds: 20, written: None };
         self.log(&step.key, StepEvent::Intended(intent));
         let (call, message) = (std::mem::take(&mut self.call), "words".to_owned());
         let output = Some(format!("made-{}", step.key));

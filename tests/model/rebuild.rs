@@ -99,6 +99,7 @@ fn intent(request: usize, index: usize, record: &Record) -> Intent {
         params_digest: String::new(),
         baseline_digest: String::new(),
         deadline_seconds: 20,
+        written: None,
     }
 }
 

@@ -4,14 +4,11 @@
 //! RBAC: `leases` in the operator's namespace: get, create, update, delete. `rollbackrequests` get, list.
 
 use crate::api::{RollbackRequest, RollbackRequestStatus};
-use crate::clock;
 use crate::controller::Context;
 use crate::controller::run::{Failure, list};
 use crate::decide::rollback::Place;
-use crate::decide::verdict::elapsed;
 use crate::keyed_digest::sha256_hex;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use std::time::Duration;
@@ -84,7 +81,7 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
         .await
         .map_err(Failure::kube("get the holder of a lock"))?;
     let live = found.filter(|found| found.uid().as_deref() == Some(&uid));
-    if live.is_none_or(|live| live.status.as_ref().is_some_and(has_let_go)) {
+    if live.is_none_or(|live| live.status.as_ref().is_some_and(|status| has_let_go(context, &uid, status))) {
         remove(&api, &lease).await?;
         return Ok(None);
     }
@@ -98,10 +95,10 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
 }
 
 /// Whether a run has ended and holds its locks no more. What is left to do under them is putting settings back: whoever cannot do that for
-/// so long keeps nobody else waiting.
-fn has_let_go(status: &RollbackRequestStatus) -> bool {
-    let for_long = |finished: &Time| elapsed(finished.0, clock::now()) > RELEASE;
-    status.outcome.is_some() && (status.locks.is_empty() || status.finished.as_ref().is_none_or(for_long))
+/// so long, as this process sees it, keeps nobody else waiting.
+fn has_let_go(context: &Context, uid: &str, status: &RollbackRequestStatus) -> bool {
+    let ended = status.outcome.is_some();
+    ended && (status.locks.is_empty() || context.seen_for(&format!("{uid}/ended")) > RELEASE)
 }
 
 async fn remove(api: &Api<Lease>, lease: &Lease) -> Result<(), Failure> {

@@ -123,7 +123,8 @@ async fn refused(
     Ok(Outcome::AwaitChange)
 }
 
-/// Writes what this controller owns. The hold, the active operation and the deploys rolled away from belong to the rollbacks.
+/// Writes what this controller owns. The hold, the operations, a failover and the deploys rolled away from belong to
+/// the rollbacks: what was read of them may be older than what stands there now.
 async fn record(
     context: &Context,
     target: &DeploymentTarget,
@@ -141,6 +142,7 @@ async fn record(
     tell_transitions(context, target, &old, &status).await;
     status.freeze = None;
     status.active_operation = None;
+    status.last_operation_time = None;
     status.rolled_away_from.clear();
     status.failover = None;
     let unwritten = DeploymentTarget { status: None, ..target.clone() };

@@ -3,7 +3,7 @@
 use super::facts::{StepFacts, View};
 use super::{StepDecision, StepView, answer, decide_step, record};
 use crate::api::*;
-use crate::decide::verdict::{elapsed, later};
+use crate::decide::verdict::is_within;
 use k8s_openapi::jiff::SignedDuration;
 use std::time::Duration;
 
@@ -44,9 +44,15 @@ fn just_changed(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, co
     let own = plan.steps.iter().chain(&plan.release).chain(undo).filter(|step| step.component == component);
     own.filter_map(|step| record(status, &step.key)).any(|record| {
         let Some(intent) = &record.intent else { return false };
-        // Where a run was stopped, a call was taken whose end nobody wrote: it ended within its deadline.
-        let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
-        let ended = record.finished.as_ref().map_or_else(|| later(record.started.0, deadline), |end| end.0);
-        elapsed(ended, view.now) <= view.limits.settle_slack
+        let slack = view.limits.settle_slack;
+        match &record.finished {
+            Some(end) => is_within(end.0, view.now, slack),
+            // Where a run was stopped, a call was taken whose end nobody wrote: it ended within its deadline.
+            None => {
+                let sent = intent.written.as_ref().unwrap_or(&record.started);
+                let deadline = Duration::from_secs(u64::try_from(intent.deadline_seconds).unwrap_or(0));
+                is_within(sent.0, view.now, deadline + slack)
+            }
+        }
     })
 }

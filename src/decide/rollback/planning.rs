@@ -6,7 +6,7 @@ use super::next::{go_on, go_on_after, stall, wait};
 use super::{Consent, Decision, Effect, Situation, TargetChange, Write, consent};
 use crate::api::*;
 use crate::decide::plan;
-use crate::decide::verdict::elapsed;
+use crate::decide::verdict::{elapsed, is_within};
 use std::time::Duration;
 
 /// How often a queued request looks whether its turn has come.
@@ -25,9 +25,9 @@ const JUST_CHANGED: &str =
 fn settling(view: &View<'_>) -> Option<Duration> {
     let since = view.target?.status.as_ref()?.last_operation_time.as_ref()?;
     let slack = view.limits.settle_slack;
-    // Another machine wrote the time, whose clock may be ahead: not for long, or it is wrong.
-    let left = slack.checked_sub(elapsed(since.0, view.now)).filter(|_| elapsed(view.now, since.0) < slack)?;
-    Some(left + Duration::from_secs(1)) // it is of whole seconds
+    // Times are of whole seconds.
+    is_within(since.0, view.now, slack)
+        .then(|| slack.saturating_sub(elapsed(since.0, view.now)) + Duration::from_secs(1))
 }
 
 /// The platform resources of a plan, as they are locked.

@@ -30,13 +30,21 @@ pub(super) fn after_the_end(view: &View<'_>, mut status: RollbackRequestStatus) 
     if status.locks.is_empty() {
         return settled(view, &status);
     }
+    // Before the locks: whoever takes them next must see it.
+    let changes = let_go(view, &status);
     let mut effects = Vec::new();
-    if works_on_target(view) {
-        // Before the locks: whoever takes them next must see it.
-        effects.push(Effect::Target(vec![TargetChange::Operation(None), TargetChange::LetGo(view.now.into())]));
+    if !changes.is_empty() {
+        effects.push(Effect::Target(changes));
     }
     effects.push(Effect::GiveBack(std::mem::take(&mut status.locks)));
     keep_words(effects, status, Reason::Completed)
+}
+
+/// That this request works on the target no more. Another one may be at work on other components of it.
+fn let_go(view: &View<'_>, status: &RollbackRequestStatus) -> Vec<TargetChange> {
+    let operation = works_on_target(view).then_some(TargetChange::Operation(None));
+    let changed = super::has_effects(status).then(|| TargetChange::LetGo(view.now.into()));
+    operation.into_iter().chain(changed).collect()
 }
 
 /// Goes on at once; how the run ended stays said as it was.
@@ -128,18 +136,16 @@ fn pins(status: &RollbackRequestStatus) -> Vec<PinnedRef> {
 /// Lets a request go that has waited for its deletion for too long: locks, hold and pins end, and what is not known is said where people look.
 pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decision {
     let locks = status.plan.as_ref().map(super::resources).unwrap_or_default();
-    let mut effects = vec![Effect::GiveBack(locks)];
     let words = what_was_done(status);
-    let mut changes = Vec::new();
-    if works_on_target(view) {
-        changes.extend([TargetChange::Operation(None), TargetChange::LetGo(view.now.into())]);
-    }
+    let mut changes = let_go(view, status);
     if let Some(freeze) = view.freeze().filter(|_| view.holds()) {
         changes.push(TargetChange::Freeze(freeze::let_go(freeze, view.uid(), &[])));
     }
+    let mut effects = Vec::new();
     if !changes.is_empty() {
         effects.push(Effect::Target(changes));
     }
+    effects.push(Effect::GiveBack(locks));
     let name = view.name();
     let mut note = format!("request {name} is let go after 10 minutes, its outcome unknown ({words}): check by hand");
     let steps: Vec<PlannedStep> = status.plan.iter().flat_map(|plan| &plan.steps).cloned().collect();

@@ -81,6 +81,7 @@ fn intent(class: EffectClass) -> Intent {
         params_digest: empty(),
         baseline_digest: empty(),
         deadline_seconds: 20,
+        written: None,
     }
 }
 

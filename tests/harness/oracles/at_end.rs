@@ -232,7 +232,9 @@ pub fn holds(state: &State, run: &Value, planned: &Value) -> Option<bool> {
         }),
         Change::PauseWrites {} => return None,
         Change::ResumeWrites {} => !truth.paused,
-        Change::RestoreData { data, .. } => truth.restored(state.elapsed())?.dump == data.sha256,
+        Change::RestoreData { data, .. } => {
+            truth.restored(state.elapsed()).is_some_and(|restored| restored.dump == data.sha256)
+        }
         Change::RunHook { .. } => return None,
     })
 }

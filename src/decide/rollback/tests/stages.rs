@@ -37,7 +37,7 @@ fn a_run_goes_through_its_stages_in_order() {
     status = written(decided(&request(status), &held, &holds, 1_010)).1;
     assert_eq!(status.outcome, Some(Outcome::Succeeded));
     let (effects, status) = written(learns(&status, &held));
-    assert!(matches!(&effects[..], [Effect::GiveBack(locks)] if *locks == wanted));
+    assert_eq!(effects, [Effect::GiveBack(wanted)], "nothing was sent, so nothing has to settle");
     assert_eq!(learns(&status, &held), Decision::Rest(None));
     let mut released = request(status);
     released.spec.release = Some(true);
@@ -271,4 +271,17 @@ fn a_request_that_goes_lets_go_of_every_backup_that_it_pinned() {
     deleted.metadata.deletion_timestamp = Some(Time(at(1_005)));
     let Decision::Leave(effects) = decided(&deleted, &target(), &Facts::default(), 1_010) else { panic!() };
     assert_eq!(effects, [Effect::Unpin(vec![pinned("safety"), pinned("good")]), Effect::LetObjectGo]);
+}
+
+#[test]
+fn a_run_that_changed_something_says_when_it_let_go_before_it_gives_its_locks_back() {
+    let mut ended = confirmed();
+    (ended.outcome, ended.steps) = (Some(Outcome::Failed), vec![started("01", EffectClass::SetToValue)]);
+    let said = [TargetChange::LetGo(Time(at(1_010)))];
+    let (effects, _) = written(learns(&ended, &target()));
+    assert_eq!(
+        effects,
+        [Effect::Target(said.to_vec()), Effect::GiveBack(ended.locks)],
+        "another request may be at work"
+    );
 }
