@@ -30,21 +30,23 @@ pub(super) fn after_the_end(view: &View<'_>, mut status: RollbackRequestStatus) 
     if status.locks.is_empty() {
         return settled(view, &status);
     }
-    // Before the locks: whoever takes them next must see it.
-    let changes = let_go(view, &status);
-    let mut effects = Vec::new();
-    if !changes.is_empty() {
-        effects.push(Effect::Target(changes));
-    }
-    effects.push(Effect::GiveBack(std::mem::take(&mut status.locks)));
-    keep_words(effects, status, Reason::Completed)
+    let locks = std::mem::take(&mut status.locks);
+    keep_words(let_go(view, &status, None, locks), status, Reason::Completed)
 }
 
-/// That this request works on the target no more. Another one may be at work on other components of it.
-fn let_go(view: &View<'_>, status: &RollbackRequestStatus) -> Vec<TargetChange> {
+/// Says that this request works on the target no more, and gives its locks back: in this order, because whoever takes them next must see
+/// it. Another request may be at work on other components of the target.
+fn let_go(
+    view: &View<'_>,
+    status: &RollbackRequestStatus,
+    hold: Option<TargetChange>,
+    locks: Vec<String>,
+) -> Vec<Effect> {
     let operation = works_on_target(view).then_some(TargetChange::Operation(None));
     let changed = super::has_effects(status).then(|| TargetChange::LetGo(view.now.into()));
-    operation.into_iter().chain(changed).collect()
+    let changes: Vec<TargetChange> = operation.into_iter().chain(changed).chain(hold).collect();
+    let said = (!changes.is_empty()).then_some(Effect::Target(changes));
+    said.into_iter().chain([Effect::GiveBack(locks)]).collect()
 }
 
 /// Goes on at once; how the run ended stays said as it was.
@@ -137,19 +139,13 @@ fn pins(status: &RollbackRequestStatus) -> Vec<PinnedRef> {
 pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decision {
     let locks = status.plan.as_ref().map(super::resources).unwrap_or_default();
     let words = what_was_done(status);
-    let mut changes = let_go(view, status);
-    if let Some(freeze) = view.freeze().filter(|_| view.holds()) {
-        changes.push(TargetChange::Freeze(freeze::let_go(freeze, view.uid(), &[])));
-    }
-    let mut effects = Vec::new();
-    if !changes.is_empty() {
-        effects.push(Effect::Target(changes));
-    }
-    effects.push(Effect::GiveBack(locks));
+    let held = view.freeze().filter(|_| view.holds());
+    let hold = held.map(|freeze| TargetChange::Freeze(freeze::let_go(freeze, view.uid(), &[])));
+    let mut effects = let_go(view, status, hold, locks);
     let name = view.name();
     let mut note = format!("request {name} is let go after 10 minutes, its outcome unknown ({words}): check by hand");
-    let steps: Vec<PlannedStep> = status.plan.iter().flat_map(|plan| &plan.steps).cloned().collect();
-    if let Some(resume) = still_paused(status, &steps) {
+    let steps = status.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
+    if let Some(resume) = still_paused(status, steps) {
         note = format!("the application is still held off {}: let it in by hand; {note}", resume.component);
     }
     effects.extend([
