@@ -88,8 +88,8 @@ SHARD ?= 0/1
 mutants: need-rust ## Change every line of the decisions, one at a time, and see whether a test notices (hours; SHARD=0/40 is one part)
 	@cargo mutants --version >/dev/null 2>&1 || cargo install -q --locked cargo-mutants
 	@rm -rf target/mutants && mkdir -p target/mutants/src target/mutants/tests
-	@cp tests/mutants/Cargo.toml Cargo.lock target/mutants/ && cp -r src/api src/decide src/keyed_digest.rs target/mutants/src/
-	@cp tests/mutants/lib.rs target/mutants/src/ && cp -r tests/plans.rs tests/plans tests/histories target/mutants/tests/
+	@cp -r tests/mutants/Cargo.toml tests/mutants/api Cargo.lock target/mutants/ && cp -r src/api src/keyed_digest.rs target/mutants/api/
+	@cp -r tests/mutants/lib.rs src/decide target/mutants/src/ && cp -r tests/plans.rs tests/plans tests/histories target/mutants/tests/
 	@cd target/mutants && cargo mutants -f '$(MUTANTS)' --shard $(SHARD) --sharding round-robin --baseline run -o .
 
 .PHONY: kill-all

@@ -14,14 +14,9 @@ pub fn now_time() -> Time {
     Time(now())
 }
 
-/// Monotonic time, for leases and waiting: that of the runtime, which tests can turn by hand.
-pub fn monotonic() -> tokio::time::Instant {
-    runtime()
-}
-
-/// Monotonic time of the runtime, which tests can turn by hand: for budgets and schedules.
+/// Monotonic time, for leases, budgets, schedules and waiting: that of the runtime, which tests can turn by hand.
 #[allow(clippy::disallowed_methods)] // the one place
-pub fn runtime() -> tokio::time::Instant {
+pub fn monotonic() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
@@ -36,7 +31,7 @@ fn wall() -> Timestamp {
 #[allow(clippy::disallowed_methods)] // the one place
 fn wall() -> Timestamp {
     let Some((base, since)) = VIRTUAL.get() else { return Timestamp::now() };
-    base.checked_add(runtime().duration_since(since)).unwrap_or(base)
+    base.checked_add(monotonic().duration_since(since)).unwrap_or(base)
 }
 
 #[cfg(feature = "failpoints")]
@@ -47,5 +42,5 @@ thread_local! {
 /// From here on it is `base` on this thread, and time passes as the runtime's does: for the crash harness, whose runtime is paused.
 #[cfg(feature = "failpoints")]
 pub fn virtual_from(base: Timestamp) {
-    VIRTUAL.set(Some((base, runtime())));
+    VIRTUAL.set(Some((base, monotonic())));
 }

@@ -1,7 +1,7 @@
 //! From a component of a spec to a platform that can be read: its Secret, its address, its client.
 
 use super::Context;
-use super::secrets::{SecretRefusal, read_headers_for, read_secret_key, read_secret_key_for};
+use super::secrets::{SecretRefusal, Secrets};
 use crate::api::{Component, FeatureFlagsSpec, Reason, SecretKeyRef};
 use crate::egress::HeaderMap;
 use crate::platform::{Error, ErrorKind, Platform, postgres_credential};
@@ -60,17 +60,18 @@ impl From<SecretRefusal> for Refusal {
 }
 
 impl Context {
+    /// The Secrets of a namespace, for one reconcile.
+    pub fn secrets(&self, namespace: &str) -> Secrets {
+        Secrets::of(&self.client, namespace)
+    }
+
     /// Opens a component with the token that its `credentialsRef` names, in the namespace of the target.
-    pub async fn connect(&self, namespace: &str, component: &Component) -> Result<Box<dyn Platform>, Refusal> {
+    pub async fn connect(&self, secrets: &Secrets, component: &Component) -> Result<Box<dyn Platform>, Refusal> {
         let name = &component.name;
         let token = match (&component.credentials_ref, &component.feature_flags) {
-            _ if component.postgres.is_some() => {
-                self.connection_strings(namespace, component).await.map_err(Refusal::from)
-            }
-            (reference, Some(flags)) => self.flags_token(namespace, reference.as_ref(), flags).await,
-            (Some(reference), None) => {
-                read_secret_key(&self.client, namespace, reference, "platform").await.map_err(Refusal::from)
-            }
+            _ if component.postgres.is_some() => connection_strings(secrets, component).await.map_err(Refusal::from),
+            (reference, Some(flags)) => flags_token(secrets, reference.as_ref(), flags).await,
+            (Some(reference), None) => secrets.key(reference, "platform").await.map_err(Refusal::from),
             (None, None) => Err(Refusal::permanent(Reason::InvalidSpec, "credentialsRef is missing")),
         };
         let token = token.map_err(|refusal| refusal.of("component", name))?;
@@ -83,34 +84,10 @@ impl Context {
         self.connector.connect(component, token).map_err(|error| Refusal::from_platform(name, &error))
     }
 
-    async fn connection_strings(&self, namespace: &str, component: &Component) -> Result<SecretString, SecretRefusal> {
-        let Some(spec) = &component.postgres else { return Ok(SecretString::from("")) };
-        let connection = self.secret(namespace, &spec.connection_ref, "postgres", "postgres.connectionRef").await?;
-        let restore = match &spec.restore_ref {
-            Some(reference) => Some(self.secret(namespace, reference, "postgres", "postgres.restoreRef").await?),
-            None => None,
-        };
-        Ok(postgres_credential(&connection, restore.as_ref()))
-    }
-
-    async fn secret(
-        &self,
-        namespace: &str,
-        reference: &SecretKeyRef,
-        use_: &str,
-        field: &str,
-    ) -> Result<SecretString, SecretRefusal> {
-        let read = read_secret_key(&self.client, namespace, reference, use_).await;
-        read.map_err(|refusal| SecretRefusal {
-            message: refusal.message.replace("credentialsRef.key", &format!("{field}.key")),
-            ..refusal
-        })
-    }
-
     /// Opens a hook of a component with the headers that its `headersFrom` names, in the namespace of the target.
     pub async fn connect_hook(
         &self,
-        namespace: &str,
+        secrets: &Secrets,
         component: &Component,
         hook: &str,
     ) -> Result<Box<dyn Platform>, Refusal> {
@@ -124,25 +101,45 @@ impl Context {
             None => HeaderMap::new(),
             Some(secret) => {
                 let host = host_of(&spec.http.url).map_err(|refusal| refusal.of("hook", &whole))?;
-                let read = read_headers_for(&self.client, namespace, &secret.name, &host).await;
+                let read = secrets.headers_for(&secret.name, &host).await;
                 read.map_err(|refusal| Refusal::from(refusal).of("hook", &whole))?
             }
         };
         self.connector.hook(spec, headers).map_err(|error| Refusal::from_platform(&component.name, &error))
     }
+}
 
-    /// The token of a flag service, empty where none is named. It may go only to the host that its owner allows.
-    async fn flags_token(
-        &self,
-        namespace: &str,
-        reference: Option<&SecretKeyRef>,
-        flags: &FeatureFlagsSpec,
-    ) -> Result<SecretString, Refusal> {
-        flags.http.check().map_err(|said| Refusal::permanent(Reason::InvalidSpec, said))?;
-        let Some(reference) = reference else { return Ok(SecretString::from("")) };
-        let host = host_of(&flags.http.url)?;
-        read_secret_key_for(&self.client, namespace, reference, &host).await.map_err(Refusal::from)
-    }
+async fn connection_strings(secrets: &Secrets, component: &Component) -> Result<SecretString, SecretRefusal> {
+    let Some(spec) = &component.postgres else { return Ok(SecretString::from("")) };
+    let connection = connection_string(secrets, &spec.connection_ref, "postgres.connectionRef").await?;
+    let restore = match &spec.restore_ref {
+        Some(reference) => Some(connection_string(secrets, reference, "postgres.restoreRef").await?),
+        None => None,
+    };
+    Ok(postgres_credential(&connection, restore.as_ref()))
+}
+
+async fn connection_string(
+    secrets: &Secrets,
+    reference: &SecretKeyRef,
+    field: &str,
+) -> Result<SecretString, SecretRefusal> {
+    secrets.key(reference, "postgres").await.map_err(|refusal| SecretRefusal {
+        message: refusal.message.replace("credentialsRef.key", &format!("{field}.key")),
+        ..refusal
+    })
+}
+
+/// The token of a flag service, empty where none is named. It may go only to the host that its owner allows.
+async fn flags_token(
+    secrets: &Secrets,
+    reference: Option<&SecretKeyRef>,
+    flags: &FeatureFlagsSpec,
+) -> Result<SecretString, Refusal> {
+    flags.http.check().map_err(|said| Refusal::permanent(Reason::InvalidSpec, said))?;
+    let Some(reference) = reference else { return Ok(SecretString::from("")) };
+    let host = host_of(&flags.http.url)?;
+    secrets.key_for(reference, &host).await.map_err(Refusal::from)
 }
 
 /// The host of an address, as the client that goes there reads it.

@@ -72,8 +72,9 @@ fn metadata(use_: &str, hosts: &str) -> Value {
 async fn refusals(metadata: Value) -> [Refusal; 2] {
     let handed = Handed::default();
     let context = context(metadata, &handed).await;
-    let flags = context.connect("shop", &component(true)).await.err().expect("a refusal");
-    let hook = context.connect_hook("shop", &component(true), "purge").await.err().expect("a refusal");
+    let flags = context.connect(&context.secrets("shop"), &component(true)).await.err().expect("a refusal");
+    let hook =
+        context.connect_hook(&context.secrets("shop"), &component(true), "purge").await.err().expect("a refusal");
     assert!(handed.lock().unwrap().is_empty(), "nothing goes anywhere");
     [flags, hook]
 }
@@ -97,8 +98,8 @@ async fn a_secret_without_its_label_or_its_host_goes_nowhere_and_the_commands_ar
 async fn a_secret_goes_to_the_hosts_that_its_owner_names() {
     let handed = Handed::default();
     let context = context(metadata("http", "cdn.example.com, flags.example.com"), &handed).await;
-    assert!(context.connect("shop", &component(true)).await.is_ok());
-    assert!(context.connect_hook("shop", &component(true), "purge").await.is_ok());
+    assert!(context.connect(&context.secrets("shop"), &component(true)).await.is_ok());
+    assert!(context.connect_hook(&context.secrets("shop"), &component(true), "purge").await.is_ok());
     assert_eq!(*handed.lock().unwrap(), [CANARY.to_owned(), format!("x-api-key: {CANARY}")]);
 }
 
@@ -106,9 +107,9 @@ async fn a_secret_goes_to_the_hosts_that_its_owner_names() {
 async fn flags_need_no_credential_and_a_hook_must_be_there() {
     let handed = Handed::default();
     let context = context(metadata("http", ""), &handed).await;
-    assert!(context.connect("shop", &component(false)).await.is_ok());
+    assert!(context.connect(&context.secrets("shop"), &component(false)).await.is_ok());
     assert_eq!(*handed.lock().unwrap(), [""]);
-    let gone = context.connect_hook("shop", &component(false), "other").await.err().unwrap();
+    let gone = context.connect_hook(&context.secrets("shop"), &component(false), "other").await.err().unwrap();
     assert_eq!((gone.reason, gone.temporary), (Reason::InvalidSpec, false));
     let mut odd = component(false);
     let flags = odd.feature_flags.as_mut().unwrap();
@@ -117,6 +118,6 @@ async fn flags_need_no_credential_and_a_hook_must_be_there() {
         "setEnabled": { "method": "PUT", "path": "/{flag}", "body": "on is \"{value}\"" },
     }))
     .unwrap();
-    let refusal = context.connect("shop", &odd).await.err().unwrap();
+    let refusal = context.connect(&context.secrets("shop"), &odd).await.err().unwrap();
     assert!(refusal.reason == Reason::InvalidSpec && refusal.message.contains("setEnabled.body"), "{refusal:?}");
 }

@@ -24,7 +24,7 @@ pub use context::{Context, OpenStore};
 pub use leader::Leadership;
 pub use ledger::{Run, Sending, StepLedger, log_event, send_once};
 pub use run::{Failure, Outcome, chain, list, run_kind};
-pub use secrets::{SecretRefusal, headers_for, read_headers_for, read_secret, read_secret_key, read_secret_key_for};
+pub use secrets::{SecretRefusal, Secrets, headers_for};
 pub use status::{StatusObject, equal_but_for_time, patch_status, replace_status};
 #[cfg(feature = "failpoints")]
 pub use waits::Waits;

@@ -165,7 +165,11 @@ fn error_policy<K: StatusObject>(object: &DeserializeGuard<K>, failure: &Failure
 /// Whatever the API server says.
 pub async fn list<K: StatusObject>(api: Api<DeserializeGuard<K>>, labels: Option<&str>) -> Result<Vec<K>, kube::Error> {
     let parameters = labels.map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
-    Ok(api.list(&parameters).await?.items.into_iter().filter_map(|object| object.0.ok()).collect())
+    let items = api.list(&parameters).await?.items;
+    if crate::failpoint::planted("one-hides-all") && items.iter().any(|object| object.0.is_err()) {
+        return Err(kube::Error::LinesCodecMaxLineLengthExceeded);
+    }
+    Ok(items.into_iter().filter_map(|object| object.0.ok()).collect())
 }
 
 /// The error and its sources, in one line.

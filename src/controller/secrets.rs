@@ -7,6 +7,9 @@ use crate::egress::{HeaderMap, header};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
 
 /// Why a Secret cannot be used, in words that say what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,93 +27,102 @@ fn refuse(reason: Reason, message: String) -> SecretRefusal {
     SecretRefusal { reason, message, temporary: false }
 }
 
-/// The whole Secret, if it exists, may be read, and is labelled for this use.
-///
-/// # Errors
-/// [`SecretRefusal`] with the command that helps.
-pub async fn read_secret(client: &Client, namespace: &str, name: &str, use_: &str) -> Result<Secret, SecretRefusal> {
-    let secret = match Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) => {
-            let text = format!("Secret {name} does not exist in namespace {namespace}: create it there");
-            return Err(refuse(Reason::SecretNotFound, text));
-        }
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            let text = format!(
-                "the operator may not read Secrets in namespace {namespace}: add it to the chart's credentialNamespaces, or \
-                 kubectl -n {namespace} create rolebinding savepoint-credentials --clusterrole=savepoint-credentials --serviceaccount=<operator>"
-            );
-            return Err(refuse(Reason::SecretAccessDenied, text));
-        }
-        Err(error) => {
-            tracing::warn!(%error, secret = name, "a Secret could not be read");
-            let message = format!("Secret {name} could not be read: the API server did not answer");
-            return Err(SecretRefusal { reason: Reason::SecretNotFound, message, temporary: true });
-        }
-    };
-    let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get(SECRET_USE_LABEL));
-    if label.map(String::as_str) != Some(use_) {
-        let text = format!(
-            "Secret {name} is not released for this use: kubectl -n {namespace} label secret {name} {SECRET_USE_LABEL}={use_} --overwrite"
-        );
-        return Err(refuse(Reason::SecretNotLabelled, text));
+/// The Secrets of one namespace, as one reconcile sees them: each that may be used is read once, and forgotten with the reconcile.
+pub struct Secrets {
+    api: Api<Secret>,
+    namespace: String,
+    read: Mutex<BTreeMap<String, Arc<OnceCell<Secret>>>>,
+}
+
+impl Secrets {
+    /// Nothing is read yet.
+    pub fn of(client: &Client, namespace: &str) -> Self {
+        let api = Api::namespaced(client.clone(), namespace);
+        Self { api, namespace: namespace.to_owned(), read: Mutex::default() }
     }
-    Ok(secret)
-}
 
-/// One key of a Secret, under the same rules.
-///
-/// # Errors
-/// [`SecretRefusal`] with the command that helps.
-pub async fn read_secret_key(
-    client: &Client,
-    namespace: &str,
-    reference: &SecretKeyRef,
-    use_: &str,
-) -> Result<SecretString, SecretRefusal> {
-    let secret = read_secret(client, namespace, &reference.name, use_).await?;
-    key_of(&secret, reference)
-}
+    /// Where they are.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
 
-/// One key of a Secret that goes to an address that a user chose, under the rules of such Secrets.
-///
-/// # Errors
-/// [`SecretRefusal`] with the commands that help.
-pub async fn read_secret_key_for(
-    client: &Client,
-    namespace: &str,
-    reference: &SecretKeyRef,
-    host: &str,
-) -> Result<SecretString, SecretRefusal> {
-    let secret = read_secret_for(client, namespace, &reference.name, host).await?;
-    key_of(&secret, reference)
-}
-
-/// All keys of a Secret as headers, under the same rules.
-///
-/// # Errors
-/// [`SecretRefusal`] with the commands that help.
-pub async fn read_headers_for(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    host: &str,
-) -> Result<HeaderMap, SecretRefusal> {
-    let secret = read_secret_for(client, namespace, name, host).await?;
-    headers_for(&secret, namespace, name, host)
-}
-
-/// A Secret that is labelled for addresses of users and names this host. Both commands are told at once.
-async fn read_secret_for(client: &Client, namespace: &str, name: &str, host: &str) -> Result<Secret, SecretRefusal> {
-    let secret = read_secret(client, namespace, name, "http").await.map_err(|mut refusal| {
-        if refusal.reason == Reason::SecretNotLabelled {
-            let and = format!(" && {}", annotate(namespace, name, host));
-            refusal.message.push_str(&and);
+    /// The whole Secret, if it exists, may be read, and is labelled for this use.
+    ///
+    /// # Errors
+    /// [`SecretRefusal`] with the command that helps.
+    pub async fn whole(&self, name: &str, use_: &str) -> Result<Secret, SecretRefusal> {
+        let cell = self.read.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
+        let secret = cell.get_or_try_init(|| self.get(name)).await?;
+        let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get(SECRET_USE_LABEL));
+        if label.map(String::as_str) != Some(use_) {
+            let namespace = &self.namespace;
+            let text = format!(
+                "Secret {name} is not released for this use: kubectl -n {namespace} label secret {name} {SECRET_USE_LABEL}={use_} --overwrite"
+            );
+            return Err(refuse(Reason::SecretNotLabelled, text));
         }
-        refusal
-    })?;
-    allows_host(&secret, namespace, name, host)?;
-    Ok(secret)
+        Ok(secret.clone())
+    }
+
+    async fn get(&self, name: &str) -> Result<Secret, SecretRefusal> {
+        let namespace = &self.namespace;
+        match self.api.get_opt(name).await {
+            Ok(Some(secret)) => Ok(secret),
+            Ok(None) => {
+                let text = format!("Secret {name} does not exist in namespace {namespace}: create it there");
+                Err(refuse(Reason::SecretNotFound, text))
+            }
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                let text = format!(
+                    "the operator may not read Secrets in namespace {namespace}: add it to the chart's credentialNamespaces, or \
+                     kubectl -n {namespace} create rolebinding savepoint-credentials --clusterrole=savepoint-credentials --serviceaccount=<operator>"
+                );
+                Err(refuse(Reason::SecretAccessDenied, text))
+            }
+            Err(error) => {
+                tracing::warn!(%error, secret = name, "a Secret could not be read");
+                let message = format!("Secret {name} could not be read: the API server did not answer");
+                Err(SecretRefusal { reason: Reason::SecretNotFound, message, temporary: true })
+            }
+        }
+    }
+
+    /// One key of a Secret, under the same rules.
+    ///
+    /// # Errors
+    /// [`SecretRefusal`] with the command that helps.
+    pub async fn key(&self, reference: &SecretKeyRef, use_: &str) -> Result<SecretString, SecretRefusal> {
+        key_of(&self.whole(&reference.name, use_).await?, reference)
+    }
+
+    /// One key of a Secret that goes to an address that a user chose, under the rules of such Secrets.
+    ///
+    /// # Errors
+    /// [`SecretRefusal`] with the commands that help.
+    pub async fn key_for(&self, reference: &SecretKeyRef, host: &str) -> Result<SecretString, SecretRefusal> {
+        key_of(&self.for_host(&reference.name, host).await?, reference)
+    }
+
+    /// All keys of a Secret as headers, under the same rules.
+    ///
+    /// # Errors
+    /// [`SecretRefusal`] with the commands that help.
+    pub async fn headers_for(&self, name: &str, host: &str) -> Result<HeaderMap, SecretRefusal> {
+        headers_for(&self.for_host(name, host).await?, &self.namespace, name, host)
+    }
+
+    /// A Secret that is labelled for addresses of users and names this host. Both commands are told at once.
+    async fn for_host(&self, name: &str, host: &str) -> Result<Secret, SecretRefusal> {
+        let secret = self.whole(name, "http").await.map_err(|mut refusal| {
+            if refusal.reason == Reason::SecretNotLabelled {
+                let and = format!(" && {}", annotate(&self.namespace, name, host));
+                refusal.message.push_str(&and);
+            }
+            refusal
+        })?;
+        allows_host(&secret, &self.namespace, name, host)?;
+        Ok(secret)
+    }
 }
 
 fn annotate(namespace: &str, name: &str, hosts: &str) -> String {

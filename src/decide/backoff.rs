@@ -1,13 +1,13 @@
 //! Delays: spread by a jitter that is a pure function of who waits and how often.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// `base`, spread by ±20 %. The same object and attempt give the same delay.
 pub fn jittered(base: Duration, who: &str, attempt: u32) -> Duration {
-    let hash = who.bytes().fold(u64::from(attempt) ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let permille = u32::try_from(800 + hash % 401).unwrap_or(1000);
+    let mut hasher = DefaultHasher::new();
+    (who, attempt).hash(&mut hasher);
+    let permille = u32::try_from(800 + hasher.finish() % 401).unwrap_or(1000);
     base * permille / 1000
 }
 
@@ -20,6 +20,9 @@ mod tests {
         let base = Duration::from_secs(100);
         let delays: Vec<_> = (0..50).map(|attempt| jittered(base, "some-uid", attempt)).collect();
         assert!(delays.iter().all(|delay| (80..=120).contains(&delay.as_secs())));
-        assert!(delays.iter().any(|delay| delay != &delays[0]));
+        let distinct: std::collections::BTreeSet<_> = delays.iter().collect();
+        assert!(distinct.len() > 40, "{distinct:?}");
+        assert_ne!(jittered(base, "some-uid", 1), jittered(base, "another-uid", 1));
+        assert_eq!(jittered(base, "some-uid", 1), delays[1]);
     }
 }

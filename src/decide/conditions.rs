@@ -76,8 +76,14 @@ mod tests {
 
     #[test]
     fn messages_are_cut_on_a_character() {
-        let cut = clip(&"ö".repeat(400));
-        assert!(cut.len() <= MESSAGE_LIMIT && cut.ends_with('…'));
+        for before in ["", "a"] {
+            let cut = clip(&format!("{before}{}", "ö".repeat(MESSAGE_LIMIT)));
+            let kept = cut.strip_suffix('…').expect("it says that it was cut");
+            assert!((MESSAGE_LIMIT - 1..=MESSAGE_LIMIT).contains(&cut.len()), "{}", cut.len());
+            assert!(kept.trim_start_matches('a').chars().all(|letter| letter == 'ö'));
+        }
+        let whole = "a".repeat(MESSAGE_LIMIT);
+        assert_eq!(clip(&whole), whole);
         assert_eq!(clip("a\nb"), "a b");
     }
 }

@@ -118,3 +118,68 @@ pub fn held_alone(freeze: &FreezeStatus, uid: &str) -> Vec<String> {
         freeze.holders.iter().filter(|holder| holder.uid != uid).flat_map(|holder| &holder.components).collect();
     own.filter(|component| !others.contains(component)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A target that was frozen before: `web` built by itself, `admin` did not.
+    fn frozen() -> DeploymentTarget {
+        serde_json::from_value(json!({
+            "metadata": {"name": "shop"}, "spec": {"components": []},
+            "status": {"freeze": {"since": "2026-01-01T00:00:00Z", "holders": [], "settings": [
+                {"component": "admin", "name": "stop_builds", "prior": "true"},
+                {"component": "web", "name": "stop_builds", "prior": "false"},
+                {"component": "web", "name": "locked", "prior": "false"},
+            ]}},
+        }))
+        .unwrap()
+    }
+
+    fn written(changes: &[SettingChange]) -> Vec<String> {
+        changes.iter().map(|SettingChange { name, from, to }| format!("{name} {from} {to}")).collect()
+    }
+
+    fn change(name: &str, from: &str, to: &str) -> SettingChange {
+        SettingChange { name: name.into(), from: from.into(), to: to.into() }
+    }
+
+    #[test]
+    fn what_is_put_back_is_what_was_before_the_first_holder() {
+        let held = [change("stop_builds", "true", "true"), change("locked", "true", "true"), change("other", "a", "b")];
+        let back = written(&thaw(&frozen(), "web", &held));
+        assert_eq!(back, ["other b a", "locked true false", "stop_builds true false"], "in reverse, by what is recorded");
+        assert_eq!(written(&thaw(&frozen(), "admin", &held)), ["other b a"], "the others were so before");
+        assert_eq!(written(&thaw(&frozen(), "nobody", &held[2..])), ["other b a"]);
+    }
+
+    #[test]
+    fn a_component_that_an_earlier_holder_froze_goes_back_as_well() {
+        let now = [("stop_builds", "true"), ("locked", "false")].map(|(name, is)| (name.to_owned(), is.to_owned())).into();
+        assert_eq!(written(&thaw_held(&frozen(), "web", &now)), ["stop_builds true false"]);
+        assert_eq!(written(&thaw_held(&frozen(), "admin", &now)), [""; 0], "it is as it was");
+        assert_eq!(written(&thaw_held(&frozen(), "web", &BTreeMap::new())), [""; 0], "a setting that is gone is left alone");
+    }
+
+    #[test]
+    fn the_last_holder_of_a_component_ends_its_hold() {
+        let holder = |uid: &str, components: &[&str]| FreezeHolder {
+            name: uid.into(),
+            uid: uid.into(),
+            components: components.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let mut held = frozen().status.unwrap().freeze.unwrap();
+        held.holders = vec![holder("a", &["web", "admin"]), holder("b", &["web"])];
+        assert_eq!(held_alone(&held, "a"), ["admin"]);
+        assert_eq!(held_alone(&held, "b"), [""; 0]);
+        let left = let_go(&held, "a", &["admin".into()]).unwrap();
+        let (uids, of): (Vec<_>, Vec<_>) =
+            (left.holders.iter().map(|holder| &holder.uid).collect(), left.settings.iter().map(|s| &s.component).collect());
+        assert_eq!((uids, of), (vec!["b"], vec!["web", "web"]));
+        let last = let_go(&left, "b", &[]).expect("settings that nobody has put back are kept");
+        assert!(last.holders.is_empty());
+        assert_eq!(let_go(&last, "b", &["web".into()]), None);
+        assert!(let_go(&left, "nobody", &["web".into()]).is_some(), "a holder without settings still holds");
+    }
+}

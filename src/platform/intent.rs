@@ -92,5 +92,5 @@ pub async fn commit(ledger: &dyn Ledger, intent: Intent) -> Result<CommittedInte
     if !ledger.may_send(deadline) {
         return Err(CommitError::TooLate);
     }
-    Ok(CommittedIntent { intent, ends: crate::clock::runtime() + deadline })
+    Ok(CommittedIntent { intent, ends: crate::clock::monotonic() + deadline })
 }

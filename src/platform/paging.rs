@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::session::{Read, Session};
+use crate::failpoint::planted;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -9,6 +10,8 @@ use url::Url;
 
 /// Most pages of one list. A list that goes on behind them is an error, never a short list.
 const MOST_PAGES: usize = 500;
+/// A bug that can be planted.
+const FIRST_PAGE_ONLY: &str = "first-page-only";
 
 /// All items of a list. Only this module makes one, and only after the last page.
 pub(super) struct Complete<T>(Vec<T>);
@@ -74,7 +77,7 @@ impl<'a, T: Keyed> Pages<'a, T> {
 /// The end is an empty page, nothing else. The vendor calls a page shorter than `limit` the last one, but a server that grants fewer items
 /// than were asked for makes every page short, and what is taken for the end there is lost in a restore. The price is one call per list.
 pub(super) async fn by_cursor<T: Keyed + DeserializeOwned>(session: &Session, read: Read<'_>) -> Result<Complete<T>> {
-    let (items, _) = walk(session, read, |_| false).await?;
+    let (items, _) = walk(session, read, |_| planted(FIRST_PAGE_ONLY)).await?;
     Ok(Complete(items))
 }
 
@@ -114,7 +117,8 @@ pub(super) async fn by_link<T: Keyed + DeserializeOwned>(session: &Session, read
         let answer = session.get_url(read, url.clone()).await?;
         let page: Vec<T> = answer.decode().map_err(|said| session.unexpected(read.operation, said))?;
         pages.take(page.into_iter())?;
-        let Some(next) = answer.next_page() else { return Ok(Complete(pages.items)) };
+        let next = answer.next_page().filter(|_| !planted(FIRST_PAGE_ONLY));
+        let Some(next) = next else { return Ok(Complete(pages.items)) };
         url = url
             .join(&next)
             .ok()

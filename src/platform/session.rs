@@ -206,7 +206,7 @@ impl Session {
             return Err(SendError::NotApplied(self.error(operation, ErrorKind::NotAllowed, said)));
         }
         let outgoing = self.outgoing(&request).map_err(SendError::NotApplied)?;
-        let left = ends.saturating_duration_since(crate::clock::runtime());
+        let left = ends.saturating_duration_since(crate::clock::monotonic());
         let deadline = self.shared.call_deadline().min(longest).min(left);
         if left < SHORTEST_CALL.min(self.shared.call_deadline()) {
             let error = self.error(operation, ErrorKind::Unavailable, "the time of this attempt is used up");
@@ -247,7 +247,7 @@ impl Session {
     /// Counts the answer, and turns one that is no success into its error.
     fn judge(&self, outgoing: &Outgoing, answer: Answer) -> Result<Answer> {
         if answer.status.is_success() {
-            self.shared.budgets.accepted(&self.credential, &answer.headers, crate::clock::runtime());
+            self.shared.budgets.accepted(&self.credential, &answer.headers, crate::clock::monotonic());
             self.shared.count(self.platform(), "ok");
             return Ok(answer);
         }
@@ -255,7 +255,7 @@ impl Session {
             return Err(self.limited(outgoing.operation, &answer, at_least));
         }
         if answer.status == StatusCode::UNAUTHORIZED {
-            self.shared.budgets.rejected(&self.credential, crate::clock::runtime());
+            self.shared.budgets.rejected(&self.credential, crate::clock::monotonic());
         }
         // Who chose the address must not read through us what stands there.
         let voice = match outgoing.confidential || self.door.is_some() {
@@ -268,7 +268,7 @@ impl Session {
     }
 
     fn limited(&self, operation: &'static str, answer: &Answer, at_least: Duration) -> Error {
-        let wait = self.shared.budgets.limited(&self.credential, &answer.headers, at_least, crate::clock::runtime());
+        let wait = self.shared.budgets.limited(&self.credential, &answer.headers, at_least, crate::clock::monotonic());
         self.shared.count(self.platform(), ErrorKind::RateLimited.as_str());
         self.error(operation, ErrorKind::RateLimited, "the platform asks for fewer calls").after(Some(wait))
     }
@@ -281,7 +281,7 @@ impl Session {
 
     /// Asks the budget of this credential.
     fn enter(&self, operation: &'static str, quota: &Quota) -> Result<()> {
-        self.shared.budgets.enter(&self.credential, quota, crate::clock::runtime()).map_err(|held| {
+        self.shared.budgets.enter(&self.credential, quota, crate::clock::monotonic()).map_err(|held| {
             self.shared.count(self.platform(), "held");
             match held {
                 Held::Rejected => {

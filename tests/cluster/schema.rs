@@ -2,6 +2,9 @@
 
 use crate::objects::*;
 use crate::support::world::{Kubectl, World};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::PostParams;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,18 +17,23 @@ struct Case {
     message: String,
 }
 
+fn cases() -> Vec<Case> {
+    serde_saphyr::from_str(include_str!("cel_cases.yaml")).unwrap()
+}
+
+/// The object as it is applied.
+fn place(object: &Value) -> String {
+    let mut object = object.clone();
+    object["metadata"]["namespace"] = SHOP.into();
+    object.to_string()
+}
+
 #[tokio::test]
 async fn cel_rules_refuse_with_words() {
     let world = World::start(&[SHOP]).await;
-    let text = include_str!("cel_cases.yaml");
-    let cases: Vec<Case> = serde_saphyr::from_str(text).unwrap();
+    let cases = cases();
     assert!(cases.len() > 20);
     for case in &cases {
-        let place = |object: &Value| {
-            let mut object = object.clone();
-            object["metadata"]["namespace"] = SHOP.into();
-            object.to_string()
-        };
         if let Some(before) = &case.before {
             world.apply(&place(before)).await;
         }
@@ -36,6 +44,39 @@ async fn cel_rules_refuse_with_words() {
             .err()
             .unwrap_or_else(|| panic!("{}: was accepted", case.name));
         assert!(said.contains(&case.message), "{}: wanted {:?}, the API server says:\n{said}", case.name, case.message);
+    }
+}
+
+/// I12, planted: with the rules that compare with what was taken away, every change that they refuse goes through.
+#[tokio::test]
+async fn without_its_rules_a_request_could_be_changed() {
+    let world = World::start(&[SHOP]).await;
+    let api = Api::<CustomResourceDefinition>::all(world.admin.clone());
+    let mut kind = serde_json::to_value(api.get("rollbackrequests.savepoint.dev").await.unwrap()).unwrap();
+    forget_rules(&mut kind);
+    let kind: CustomResourceDefinition = serde_json::from_value(kind).unwrap();
+    api.replace("rollbackrequests.savepoint.dev", &PostParams::default(), &kind).await.unwrap();
+    let is_change = |case: &Case| case.before.is_some() && case.object["kind"] == "RollbackRequest";
+    let changes: Vec<Case> = cases().into_iter().filter(is_change).collect();
+    assert!(changes.len() > 10);
+    for case in &changes {
+        world.apply(&place(case.before.as_ref().unwrap())).await;
+        // The API server takes a moment to see the new schema.
+        crate::support::wait::until(&case.name, || async { world.kubectl().apply(&place(&case.object)).await }).await;
+    }
+}
+
+/// Takes every rule away that compares with what was.
+fn forget_rules(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Array(rules)) = fields.get_mut("x-kubernetes-validations") {
+                rules.retain(|rule| !rule["rule"].as_str().unwrap_or_default().contains("oldSelf"));
+            }
+            fields.values_mut().for_each(forget_rules);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_rules),
+        _ => {}
     }
 }
 

@@ -67,6 +67,17 @@ async fn all_variables_whatever_the_size_of_a_page() {
     assert_eq!(scene.exchanges().await.len(), 5, "four pages with items, and one that says it is the end");
 }
 
+/// I20: with the bug planted, the length that the test above compares is another one.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_first_page_taken_for_the_whole_list_shows() {
+    let scene = many_variables(61, 20).await;
+    savepoint::failpoint::plant(Some("first-page-only"));
+    let read = scene.client().environment().await;
+    savepoint::failpoint::plant(None);
+    assert_eq!(read.unwrap().len(), 20);
+}
+
 #[tokio::test]
 async fn a_page_that_repeats_is_an_error() {
     let scene = many_variables(61, 20).await;

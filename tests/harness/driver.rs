@@ -249,7 +249,7 @@ impl<'a> Run<'a> {
     async fn one(&mut self, key: &Key) {
         let writes = self.lab.state().things.api.version();
         self.lab.state().reconcile += 1;
-        let began = savepoint::clock::runtime();
+        let began = savepoint::clock::monotonic();
         let mut work = self.work(key);
         match until_crash(&self.lab.world, &mut work).await {
             Ended::Done(result) => {
@@ -348,8 +348,11 @@ impl<'a> Run<'a> {
             });
             let Some(bytes) = seen.await.ok().flatten() else { return Ok(Outcome::AwaitChange) };
             match kind.as_str() {
-                "rollbackrequests" => rollback::reconcile(parsed::<RollbackRequest>(&bytes), context).await,
-                _ => backup::reconcile(parsed::<DeploymentBackup>(&bytes), context).await,
+                "rollbackrequests" => match parsed::<RollbackRequest>(&bytes) {
+                    Ok(request) => rollback::reconcile(request, context).await,
+                    Err(_) => Ok(Outcome::AwaitChange), // `controller::run` says so on the object, and does nothing else
+                },
+                _ => backup::reconcile(parsed::<DeploymentBackup>(&bytes).unwrap(), context).await,
             }
         };
         let work = AssertUnwindSafe(work).catch_unwind();
@@ -368,8 +371,8 @@ fn boot(lab: &Lab, epoch: i64) -> Arc<Context> {
     Arc::new(context)
 }
 
-fn parsed<K: DeserializeOwned>(bytes: &[u8]) -> Arc<K> {
-    Arc::new(serde_json::from_slice(bytes).unwrap())
+fn parsed<K: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<Arc<K>> {
+    serde_json::from_slice(bytes).map(Arc::new)
 }
 
 /// Polls `work` until it ends, or until its process crashes or is stopped.

@@ -40,6 +40,7 @@ pub const BUGS: &[Bug] = &[
     planted("timeout-is-not-sent", "code-keyless", "I1"),
     planted("timeout-is-taken", "code-set", "G9"),
     planted("ignore-409", "cancelled-between-look-and-intent", "I18"),
+    planted("one-hides-all", "beside-one-that-does-not-decode", "I17"),
     planted("blind-backup", "environment-set", "I19"),
     planted("secret-in-log", "code-set", "I23"),
     planted("secret-in-message", "code-set", "I23"),

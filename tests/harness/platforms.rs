@@ -140,7 +140,7 @@ impl Fake {
         // As `platform::session` does: nothing of a series is sent once the intent's deadline has passed.
         let ends = intent.ends();
         for (index, part) in parts.into_iter().enumerate() {
-            if savepoint::clock::runtime() >= ends {
+            if savepoint::clock::monotonic() >= ends {
                 return Err(SendError::Ambiguous(self.error(ErrorKind::Unavailable, "change", "out of time")));
             }
             output = self.write(&intent, part, index == 0).await?;

@@ -124,7 +124,7 @@ impl State {
             last_change: BEFORE,
             late: Vec::new(),
             began: BEFORE,
-            started: savepoint::clock::runtime(),
+            started: savepoint::clock::monotonic(),
             trace: DefaultHasher::new(),
         }
     }
@@ -144,7 +144,7 @@ impl State {
             woken: self.woken.clone(),
             late: Vec::new(),
             began: self.elapsed(),
-            started: savepoint::clock::runtime(),
+            started: savepoint::clock::monotonic(),
             trace: self.trace.clone(),
             ..*self
         })
@@ -152,7 +152,7 @@ impl State {
 
     /// Virtual time. A run begins late enough for what its plan prepared to lie in the past.
     pub fn elapsed(&self) -> Duration {
-        self.began + savepoint::clock::runtime().duration_since(self.started)
+        self.began + savepoint::clock::monotonic().duration_since(self.started)
     }
 
     pub fn violate(&mut self, oracle: &'static str, words: impl Into<String>) {
@@ -291,7 +291,7 @@ impl World {
 
     /// Goes on from this state, at its own time.
     fn go_on(&self, mut state: State) {
-        state.started = savepoint::clock::runtime();
+        state.started = savepoint::clock::monotonic();
         let since = i64::try_from((state.began - BEFORE).as_nanos()).unwrap_or(i64::MAX);
         let wall = Timestamp::from_second(WALL_CLOCK).unwrap() + SignedDuration::from_nanos(since);
         savepoint::clock::virtual_from(wall);

@@ -2,12 +2,12 @@
 
 use super::data::Dumped;
 use crate::api::*;
-use crate::controller::{Context, Refusal};
+use crate::controller::{Context, Refusal, Secrets};
 use crate::decide::conditions::clip;
 use crate::decide::facts::{Deploy, Variable, Variables};
 use crate::decide::plan::digest_variables;
 use crate::keyed_digest::DigestKey;
-use crate::platform::{Platform, Value};
+use crate::platform::Value;
 use crate::store::{BackupContents, ComponentContents};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,8 @@ pub(super) async fn capture(
     chosen: &[&Component],
     (key, dumped): (&DigestKey, &Dumped),
 ) -> Result<Captured, Refusal> {
-    let read = join_all(chosen.iter().map(|component| read(context, namespace, component))).await;
+    let secrets = context.secrets(namespace);
+    let read = join_all(chosen.iter().map(|component| read(context, &secrets, component))).await;
     let mut contents = BTreeMap::new();
     let (mut components, mut missing, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
     for (component, read) in chosen.iter().zip(read) {
@@ -55,8 +56,12 @@ pub(super) async fn capture(
     }
 }
 
-async fn read(context: &Context, namespace: &str, component: &Component) -> Result<(ComponentContents, bool), Refusal> {
-    let platform: Box<dyn Platform> = context.connect(namespace, component).await?;
+async fn read(
+    context: &Context,
+    secrets: &Secrets,
+    component: &Component,
+) -> Result<(ComponentContents, bool), Refusal> {
+    let platform = context.connect(secrets, component).await?;
     let failed = |error| Refusal::from_platform(&component.name, &error);
     let observation = platform.observe().await.map_err(failed)?;
     let capabilities = platform.capabilities();

@@ -102,9 +102,9 @@ pub(super) async fn dumped(
 
 async fn begin(context: &Context, backup: &DeploymentBackup, target: &DeploymentTarget) -> Result<Standing, Refusal> {
     let (namespace, uid) = (backup.namespace().unwrap_or_default(), backup.uid().unwrap_or_default());
-    let mut sources = Vec::new();
+    let (secrets, mut sources) = (context.secrets(&namespace), Vec::new());
     for component in chosen(backup, target) {
-        let platform: Arc<dyn Platform> = context.connect(&namespace, component).await?.into();
+        let platform: Arc<dyn Platform> = context.connect(&secrets, component).await?.into();
         if platform.capabilities().data {
             sources.push((component.name.clone(), platform));
         }

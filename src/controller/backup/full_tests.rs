@@ -132,14 +132,14 @@ async fn the_secret_of_a_database_is_labelled_for_it() {
             "connectionRef": {"name": "tokens", "key": "token"}, "restoreRef": {"name": "tokens", "key": restore}}});
         serde_json::from_value(component).unwrap()
     };
-    let refused = context.connect("shop", &component("token")).await.err().unwrap();
+    let refused = context.connect(&context.secrets("shop"), &component("token")).await.err().unwrap();
     assert_eq!(refused.reason, Reason::SecretNotLabelled);
     let command = "kubectl -n shop label secret tokens savepoint.dev/use=postgres --overwrite";
     assert!(refused.message.contains(command), "{}", refused.message);
     let secret = "/api/v1/namespaces/shop/secrets/tokens";
     run.api.lock().unwrap().objects.get_mut(secret).unwrap()["metadata"]["labels"][SECRET_USE_LABEL] =
         json!("postgres");
-    let refused = context.connect("shop", &component("other")).await.err().unwrap();
+    let refused = context.connect(&context.secrets("shop"), &component("other")).await.err().unwrap();
     assert!(refused.message.contains("correct postgres.restoreRef.key"), "{}", refused.message);
-    assert!(context.connect("shop", &component("token")).await.is_ok());
+    assert!(context.connect(&context.secrets("shop"), &component("token")).await.is_ok());
 }

@@ -65,7 +65,7 @@ async fn open(context: &Context, target: &DeploymentTarget, step: &PlannedStep) 
         let text = format!("the target no longer has component {}", step.component);
         Refusal::permanent(Reason::ComponentUnknown, text)
     })?;
-    context.connect(&target.namespace().unwrap_or_default(), component).await
+    context.connect(&context.secrets(&target.namespace().unwrap_or_default()), component).await
 }
 
 /// Where the ref stands; that the credential still reaches what was captured is looked at before every call.

@@ -4,7 +4,7 @@ use super::Step;
 use super::load::read_back;
 use crate::api::*;
 use crate::controller::run::{Failure, Outcome};
-use crate::controller::{Context, Refusal};
+use crate::controller::{Context, Refusal, Secrets};
 use crate::decide::backoff::jittered;
 use crate::decide::backup::{Held, RECHECK, holds, restorable};
 use crate::decide::facts::Progress;
@@ -21,7 +21,10 @@ pub(super) async fn recheck(
     let mut status = backup.status.clone().unwrap_or_default();
     let payload = payload(context, &backup).await;
     let components = match target.filter(|target| target.uid() == status.target.as_ref().map(|t| t.uid.clone())) {
-        Some(target) => join_all(status.components.iter().map(|held| component(context, target, held))).await,
+        Some(target) => {
+            let secrets = context.secrets(&target.namespace().unwrap_or_default());
+            join_all(status.components.iter().map(|held| component(context, &secrets, target, held))).await
+        }
         None => {
             let text = "its target is gone: the payload can be opened by hand, a rollback to it is not possible";
             vec![Held::Gone(Reason::TargetNotFound, text.into())]
@@ -52,12 +55,17 @@ async fn payload(context: &Context, backup: &DeploymentBackup) -> Held {
 }
 
 /// Whether the platform still holds what was captured of one component.
-async fn component(context: &Context, target: &DeploymentTarget, captured: &CapturedComponent) -> Held {
+async fn component(
+    context: &Context,
+    secrets: &Secrets,
+    target: &DeploymentTarget,
+    captured: &CapturedComponent,
+) -> Held {
     let Some(spec) = target.spec.components.iter().find(|component| component.name == captured.name) else {
         let text = format!("the target no longer has component {}", captured.name);
         return Held::Gone(Reason::ComponentUnknown, text);
     };
-    match look(context, &target.namespace().unwrap_or_default(), spec, captured).await {
+    match look(context, secrets, spec, captured).await {
         Ok(held) => held,
         Err(refusal) if refusal.reason == Reason::ResourceGone => Held::Gone(refusal.reason, refusal.message),
         Err(refusal) => Held::Unknown(refusal.reason, refusal.message),
@@ -66,11 +74,11 @@ async fn component(context: &Context, target: &DeploymentTarget, captured: &Capt
 
 async fn look(
     context: &Context,
-    namespace: &str,
+    secrets: &Secrets,
     spec: &Component,
     captured: &CapturedComponent,
 ) -> Result<Held, Refusal> {
-    let platform = context.connect(namespace, spec).await?;
+    let platform = context.connect(secrets, spec).await?;
     let refused = |error| Refusal::from_platform(&captured.name, &error);
     let (Some(name), Some(commit)) = (&captured.backup_ref, &captured.commit) else {
         return match (spec.github.is_some(), holds(captured, &platform.observe().await.map_err(refused)?)) {

@@ -3,7 +3,7 @@
 //! RBAC: `backupstores` get; `secrets` get, by a RoleBinding in each namespace that opted in.
 
 use crate::api::{AccessMode, BackupStore, BackupStoreSpec, Reason};
-use crate::controller::{Context, Refusal, read_secret_key};
+use crate::controller::{Context, Refusal};
 use crate::store::{self, Keys, Store, StoreError, StoreErrorKind, Unopened};
 use kube::Api;
 
@@ -81,7 +81,7 @@ impl OpenedStore {
         let identity = match encryption.and_then(|encryption| encryption.identity_ref.as_ref()) {
             None => None,
             Some(reference) => {
-                let read = read_secret_key(&context.client, &self.namespace, reference, "store").await;
+                let read = context.secrets(&self.namespace).key(reference, "store").await;
                 Some(read.map_err(|refusal| Refusal {
                     temporary: refusal.temporary,
                     ..Refusal::permanent(refusal.reason, format!("{}: {}", self.label(), refusal.message))

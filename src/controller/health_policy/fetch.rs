@@ -57,11 +57,11 @@ pub(super) async fn facts(
 /// The target with what is live as the platforms say it now. Its own status may be an interval older, and a request named after an older
 /// release would not be the one request of this one.
 pub(super) async fn read_anew(context: &Context, target: &DeploymentTarget) -> DeploymentTarget {
-    let namespace = target.namespace().unwrap_or_default();
+    let secrets = &context.secrets(&target.namespace().unwrap_or_default());
     let live = |component: &Component| {
-        let (component, namespace) = (component.clone(), namespace.clone());
+        let component = component.clone();
         async move {
-            let platform = context.connect(&namespace, &component).await.ok()?;
+            let platform = context.connect(secrets, &component).await.ok()?;
             Some((component.name, platform.observe().await.ok()?.current))
         }
     };

@@ -7,7 +7,7 @@ use crate::check::Finding;
 use crate::check::http::HttpProber;
 use crate::check::schedule::{CheckPlan, PolicyKey, Probe};
 use crate::clock::monotonic;
-use crate::controller::{Context, headers_for, read_secret};
+use crate::controller::{Context, Secrets, headers_for};
 use crate::egress::HeaderMap;
 use crate::egress::address::AddressPolicy;
 use futures::future::BoxFuture;
@@ -56,7 +56,7 @@ impl Prober {
         {
             return read.clone();
         }
-        let read = read_secret(&self.client, namespace, name, "http").await;
+        let read = Secrets::of(&self.client, namespace).whole(name, "http").await;
         let read = read.map(Arc::new).map_err(|refusal| refusal.message);
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.retain(|_, (at, _)| at.elapsed() < FRESH);

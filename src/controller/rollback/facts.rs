@@ -2,8 +2,9 @@
 //!
 //! RBAC: `deploymenttargets` get; `deploymentbackups` get, list.
 
+use super::reads::Reads;
 use crate::api::*;
-use crate::controller::backup::{BackupContents, load};
+use crate::controller::backup::BackupContents;
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal, list};
 use crate::decide::facts::{Variable, Variables};
@@ -42,7 +43,7 @@ pub(super) fn holds(target: Option<&DeploymentTarget>, request: &RollbackRequest
 
 /// Which components a request concerns, opened; and databases that code would go back past.
 pub(super) async fn components(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
 ) -> Result<Vec<ComponentFacts>, Refusal> {
@@ -55,7 +56,7 @@ pub(super) async fn components(
             return Err(Refusal::permanent(Reason::ComponentUnknown, text));
         }
     }
-    let read = target.spec.components.iter().map(|component| component_facts(context, request, target, component));
+    let read = target.spec.components.iter().map(|component| component_facts(reads, request, target, component));
     let read: Vec<ComponentFacts> = try_join_all(read).await?.into_iter().flatten().collect();
     match read.iter().any(|component| component.aspects.any()) {
         true => Ok(read),
@@ -69,7 +70,7 @@ pub(super) async fn components(
 
 /// One component as it is now; `None` where the request does not concern it.
 async fn component_facts(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     component: &Component,
@@ -81,7 +82,7 @@ async fn component_facts(
     if !chosen && !migrations {
         return Ok(None);
     }
-    let platform = match context.connect(&target.namespace().unwrap_or_default(), component).await {
+    let platform = match reads.connect(component).await {
         Ok(platform) => platform,
         Err(_) if !chosen => return Ok(None), // one that nobody asked about stops nothing
         Err(refusal) => return Err(refusal),
@@ -104,7 +105,7 @@ async fn component_facts(
         Err(error) => return Err(failed(error)),
     };
     let variables = match aspects.reads_variables() {
-        true => variables_of(context, component, &platform.environment().await.map_err(failed)?)?,
+        true => variables_of(reads.context, component, &platform.environment().await.map_err(failed)?)?,
         false => Variables::new(),
     };
     Ok(Some(ComponentFacts {
@@ -117,7 +118,7 @@ async fn component_facts(
         variables,
         branch: component.github.clone(),
         aspects,
-        failover: failover(context, component)?,
+        failover: failover(reads.context, component)?,
         failover_redeploys: component.failover.as_ref().is_some_and(|failover| failover.redeploy),
         hooks: component.hooks.clone().unwrap_or_default(),
     }))
@@ -305,18 +306,6 @@ pub(super) async fn pinned_backup(
         return Ok(Err(Refusal::permanent(Reason::BackupNotFound, text)));
     };
     Ok(usable(&backup, target).map(|()| backup))
-}
-
-/// The backup by name and uid, with its payload opened and verified.
-pub(super) async fn contents(
-    context: &Context,
-    target: &DeploymentTarget,
-    pinned: &PinnedRef,
-) -> Result<Result<BackupContents, Refusal>, Failure> {
-    match pinned_backup(context, target, pinned).await? {
-        Ok(backup) => Ok(load(context, &backup, target.metadata.uid.as_deref().unwrap_or_default()).await),
-        Err(refusal) => Ok(Err(refusal)),
-    }
 }
 
 /// Puts the variables of an opened payload into the facts of its backup.

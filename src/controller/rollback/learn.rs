@@ -13,7 +13,7 @@ impl Reconcile<'_> {
         match need {
             Need::Plan => {
                 let target = self.target.as_ref().ok_or_else(|| Failure::Bug("a plan without a target".into()))?;
-                self.facts.plan = Some(planning::make(self.context, &self.request, target).await?);
+                self.facts.plan = Some(planning::make(&self.reads, &self.request, target).await?);
             }
             Need::Queue(resources) => {
                 self.facts.queue = Some(locks::queue(self.context, &self.request, &resources).await?);
@@ -28,7 +28,7 @@ impl Reconcile<'_> {
             Need::Verification => {
                 let target =
                     self.target.as_ref().ok_or_else(|| Failure::Bug("verification without a target".into()))?;
-                self.facts.verified = Some(verify::verify(self.context, &self.request, target).await?);
+                self.facts.verified = Some(verify::verify(&self.reads, &self.request, target).await?);
             }
         }
         Ok(())
@@ -37,8 +37,8 @@ impl Reconcile<'_> {
     /// Reads these steps at the same time.
     async fn read_steps(&mut self, steps: Vec<PlannedStep>) -> Result<(), Failure> {
         let Some(target) = &self.target else { return Err(Failure::Bug("a step without a target".into())) };
-        let (context, request) = (self.context, &self.request);
-        let read = join_all(steps.iter().map(|step| steps::read(context, request, target, step))).await;
+        let (reads, request) = (&self.reads, &self.request);
+        let read = join_all(steps.iter().map(|step| steps::read(reads, request, target, step))).await;
         for (step, read) in steps.into_iter().zip(read) {
             let (reading, opened) = read?;
             let facts = self.timed(&step, reading);

@@ -8,12 +8,14 @@ mod facts;
 mod learn;
 mod locks;
 mod planning;
+mod reads;
 mod record;
 mod safety;
 mod steps;
 mod values;
 mod verify;
 
+use self::reads::Reads;
 use super::Context;
 use super::run::{Failure, Outcome, run_kind};
 use crate::api::{DeploymentBackup, DeploymentTarget, MADE_BY_LABEL, RollbackRequest};
@@ -56,6 +58,7 @@ pub async fn run(context: Arc<Context>) {
 /// What one reconcile works with: quorum reads, and what was learnt and opened since.
 struct Reconcile<'a> {
     context: &'a Context,
+    reads: Reads<'a>,
     request: RollbackRequest,
     target: Option<DeploymentTarget>,
     facts: Facts,
@@ -76,7 +79,8 @@ pub async fn reconcile(seen: Arc<RollbackRequest>, context: Arc<Context>) -> Res
     }
     let target = facts::target_of(&context, &request).await?;
     let facts = Facts { deleting_for: deleting_for(&context, &request), ..Facts::default() };
-    let mut work = Reconcile { context: &context, request, target, facts, opened: BTreeMap::new() };
+    let reads = Reads::new(&context, &request.namespace().unwrap_or_default());
+    let mut work = Reconcile { context: &context, reads, request, target, facts, opened: BTreeMap::new() };
     for _ in 0..MOST_QUESTIONS {
         twist(&mut work.facts);
         // Decide; learn what the decision needs, and decide again.

@@ -1,9 +1,10 @@
 //! Fetch: everything that a plan is made from, and the plan itself.
 
 use super::facts;
+use super::reads::Reads;
 use crate::api::*;
+use crate::controller::Refusal;
 use crate::controller::run::Failure;
-use crate::controller::{Context, Refusal};
 use crate::decide::plan::{self, PlanFacts, PlanRefusal};
 use crate::decide::rollback::Refused;
 use std::collections::BTreeMap;
@@ -23,16 +24,16 @@ impl From<PlanRefusal> for Refusal {
 
 /// Reads everything and makes the plan.
 pub(super) async fn make(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
 ) -> Result<Result<Box<Plan>, Refused>, Failure> {
-    let made = read_and_build(context, request, target).await?;
+    let made = read_and_build(reads, request, target).await?;
     Ok(made.map(Box::new).map_err(Refused::from))
 }
 
 async fn read_and_build(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
 ) -> Result<Result<Plan, Refusal>, Failure> {
@@ -42,22 +43,22 @@ async fn read_and_build(
         let text = format!("the target uses what is not supported yet: {}. Nothing was done", unsupported.join(", "));
         return Ok(Err(Refusal::permanent(Reason::NotYetSupported, text)));
     }
-    let components = match facts::components(context, request, target).await {
+    let components = match facts::components(reads, request, target).await {
         Ok(components) => components,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let backups = match facts::backups(context, request, target).await? {
+    let backups = match facts::backups(reads.context, request, target).await? {
         Ok(backups) => backups,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let Some(key) = context.digest_key.clone() else { return Ok(Err(facts::no_key())) };
+    let Some(key) = reads.context.digest_key.clone() else { return Ok(Err(facts::no_key())) };
     let digest_names = move |entries: &BTreeMap<String, String>| key.names_and_digests(entries);
     let mut known = PlanFacts { request, target, components, backups, digest_names: &digest_names };
     match plan::wanted_backup(&known) {
         Err(refusal) => return Ok(Err(refusal.into())),
         Ok(None) => {}
         Ok(Some(wanted)) => {
-            if let Err(refusal) = open(context, target, &mut known, &wanted).await? {
+            if let Err(refusal) = open(reads, target, &mut known, &wanted).await? {
                 return Ok(Err(refusal));
             }
         }
@@ -67,15 +68,12 @@ async fn read_and_build(
 
 /// Opens the payload of the one backup that values come from.
 async fn open(
-    context: &Context,
+    reads: &Reads<'_>,
     target: &DeploymentTarget,
     known: &mut PlanFacts<'_>,
     wanted: &PinnedRef,
 ) -> Result<Result<(), Refusal>, Failure> {
-    let contents = match facts::contents(context, target, wanted).await? {
-        Ok(contents) => contents,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
     let Some(backup) = known.backups.iter_mut().find(|backup| backup.pinned == *wanted) else { return Ok(Ok(())) };
-    Ok(facts::add_variables(context, target, backup, &contents))
+    let added = reads.in_backup(target, wanted, |held| facts::add_variables(reads.context, target, backup, held));
+    Ok(added.await?.flatten())
 }

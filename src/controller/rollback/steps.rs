@@ -1,5 +1,6 @@
 //! One step: its component opened and read, its call sent once.
 
+use super::reads::Reads;
 use super::values::{self, Values};
 use super::{facts, values::before};
 use crate::api::*;
@@ -25,18 +26,18 @@ pub(super) struct Opened {
 
 /// Opens the component of a step and reads where the step stands.
 pub(super) async fn read(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     step: &PlannedStep,
 ) -> Result<(Reading, Option<Opened>), Failure> {
     let status = request.status.as_ref();
     let tries = status.and_then(|status| rollback::record(status, &step.key)).map_or(0, |record| record.attempt);
-    let opened = match open(context, request, target, step).await? {
+    let opened = match open(reads, request, target, step).await? {
         Ok(opened) => opened,
         Err(refusal) => return Ok((refused(refusal), None)),
     };
-    let reading = match opened.progress(context, request, target, step, tries).await? {
+    let reading = match opened.progress(reads, request, target, step, tries).await? {
         Ok(progress) => Reading::Progress(progress),
         Err(refusal) => refused(refusal),
     };
@@ -45,13 +46,13 @@ pub(super) async fn read(
 
 /// Reads a step that has ended well once more: what it wrote must still be there.
 pub(super) async fn read_back(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     step: &PlannedStep,
 ) -> Result<Result<Progress, Refusal>, Failure> {
-    match open(context, request, target, step).await? {
-        Ok(opened) => opened.progress(context, request, target, step, 1).await,
+    match open(reads, request, target, step).await? {
+        Ok(opened) => opened.progress(reads, request, target, step, 1).await,
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -66,7 +67,7 @@ fn refused(refusal: Refusal) -> Reading {
 
 /// Opens the component of a step, with the values that it writes.
 async fn open(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     step: &PlannedStep,
@@ -76,22 +77,21 @@ async fn open(
         let text = format!("the target no longer has component {}", step.component);
         return Ok(Err(Refusal::permanent(Reason::ComponentUnknown, text)));
     };
-    let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
     let connected = match &step.change {
-        Change::RunHook { hook, .. } => context.connect_hook(namespace, &component, hook).await,
-        _ => context.connect(namespace, &component).await,
+        Change::RunHook { hook, .. } => reads.connect_hook(&component, hook).await,
+        _ => reads.connect(&component).await,
     };
     let platform = match connected {
         Ok(platform) => platform,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let values = match values::values(context, request, target, step).await? {
+    let values = match values::values(reads, request, target, step).await? {
         Ok(values) => values,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let status = request.status.clone().unwrap_or_default();
     let known = rollback::record(&status, &step.key);
-    let data = match data(context, target, step, known.is_some_and(|record| record.intent.is_some())).await? {
+    let data = match data(reads.context, target, step, known.is_some_and(|record| record.intent.is_some())).await? {
         Ok(data) => data,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -141,7 +141,7 @@ impl Opened {
     /// Where the change stands; drift of variables is told by digest.
     async fn progress(
         &self,
-        context: &Context,
+        reads: &Reads<'_>,
         request: &RollbackRequest,
         target: &DeploymentTarget,
         step: &PlannedStep,
@@ -168,8 +168,8 @@ impl Opened {
         if progress != Progress::NotStarted || !matches!(step.change, Change::SetEnvironment { .. }) {
             return Ok(Ok(progress));
         }
-        let before = if tries > 0 { before(context, request, target, &step.component).await? } else { None };
-        Ok(self.environment_drift(context, step, tries, before).await)
+        let before = if tries > 0 { before(reads, request, target, &step.component).await? } else { None };
+        Ok(self.environment_drift(reads.context, step, tries, before).await)
     }
 
     async fn environment_drift(

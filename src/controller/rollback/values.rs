@@ -1,9 +1,11 @@
 //! Fetch: the values that a step writes, held against the plan's digest before anything is sent.
 
 use super::facts;
+use super::reads::Reads;
 use crate::api::*;
+use crate::controller::Refusal;
+use crate::controller::backup::BackupContents;
 use crate::controller::run::Failure;
-use crate::controller::{Context, Refusal};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ pub(super) type Values = BTreeMap<String, SecretString>;
 
 /// The values of an environment step. Every other step has none.
 pub(super) async fn values(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     step: &PlannedStep,
@@ -20,7 +22,7 @@ pub(super) async fn values(
     let Change::SetEnvironment { added, changed, values_digest, values_from, .. } = &step.change else {
         return Ok(Ok(Values::new()));
     };
-    let Some(key) = context.digest_key.as_ref() else { return Ok(Err(facts::no_key())) };
+    let Some(key) = reads.context.digest_key.as_ref() else { return Ok(Err(facts::no_key())) };
     let (mut all, whose) = match values_from {
         ValuesFrom::Failover => (of_failover(target, step), "in failover.environment".to_owned()),
         ValuesFrom::Backup | ValuesFrom::SafetyBackup => {
@@ -28,7 +30,7 @@ pub(super) async fn values(
                 let text = "the plan names no backup that the values could come from";
                 return Ok(Err(Refusal::permanent(Reason::InternalError, text)));
             };
-            match held(context, target, &backup, &step.component).await? {
+            match held(reads, target, &backup, &step.component).await? {
                 Ok(values) => (values, format!("in backup {}", backup.name)),
                 Err(refusal) => return Ok(Err(refusal)),
             }
@@ -59,25 +61,26 @@ fn of_failover(target: &DeploymentTarget, step: &PlannedStep) -> Values {
 }
 
 async fn held(
-    context: &Context,
+    reads: &Reads<'_>,
     target: &DeploymentTarget,
     backup: &PinnedRef,
     component: &str,
 ) -> Result<Result<Values, Refusal>, Failure> {
-    let contents = facts::contents(context, target, backup).await?;
-    Ok(contents.map(|mut contents| contents.components.remove(component).map(|held| held.values).unwrap_or_default()))
+    let values = |held: &BackupContents| held.components.get(component).map(|held| held.values.clone());
+    Ok(reads.in_backup(target, backup, values).await?.map(Option::unwrap_or_default))
 }
 
 /// Keyed digests of the variables of a component as they were before the run, from its safety backup. `None`: there is none.
 pub(super) async fn before(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     component: &str,
 ) -> Result<Option<BTreeMap<String, String>>, Failure> {
-    let (Some(backup), Some(key)) = (backup_of(request, ValuesFrom::SafetyBackup), context.digest_key.as_ref()) else {
+    let (Some(backup), Some(key)) = (backup_of(request, ValuesFrom::SafetyBackup), reads.context.digest_key.as_ref())
+    else {
         return Ok(None);
     };
-    let values = held(context, target, &backup, component).await?.ok();
+    let values = held(reads, target, &backup, component).await?.ok();
     Ok(values.map(|values| values.iter().map(|(name, value)| (name.clone(), key.value(value))).collect()))
 }

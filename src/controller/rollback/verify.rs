@@ -2,6 +2,7 @@
 //!
 //! RBAC: `healthpolicies` get.
 
+use super::reads::Reads;
 use super::steps;
 use crate::api::*;
 use crate::controller::run::Failure;
@@ -15,7 +16,7 @@ use kube::{Api, ResourceExt};
 
 /// Reads every step once more: a platform that says yes and turns back a little later is found out here. Then health.
 pub(super) async fn verify(
-    context: &Context,
+    reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
 ) -> Result<Verified, Failure> {
@@ -24,13 +25,13 @@ pub(super) async fn verify(
     let all: Vec<&PlannedStep> = status.plan.iter().flat_map(|plan| &plan.steps).collect();
     let steps: Vec<&PlannedStep> =
         all.iter().copied().filter(ended_well).filter(|step| !is_superseded(&all, step)).collect();
-    let read = steps.iter().map(|step| steps::read_back(context, request, target, step));
+    let read = steps.iter().map(|step| steps::read_back(reads, request, target, step));
     for (step, progress) in steps.iter().zip(try_join_all(read).await?) {
         if let Some(finding) = finding(step, progress) {
             return Ok(finding);
         }
     }
-    health(context, request, target).await
+    health(reads.context, request, target).await
 }
 
 /// Whether a later step of the plan has written over what this one wrote: a percentage that has fallen further, writes that go on again.

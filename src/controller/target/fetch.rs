@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::controller::run::{Failure, list};
-use crate::controller::{Context, Refusal};
+use crate::controller::{Context, Refusal, Secrets};
 use crate::decide::target::{self, ComponentReading, Read, Unread};
 use crate::platform::Value;
 use futures::future::join_all;
@@ -10,11 +10,11 @@ use kube::{Api, ResourceExt};
 
 /// Reads every component. One that cannot be read hides none of the others.
 pub(super) async fn read_all(context: &Context, target: &DeploymentTarget) -> Vec<ComponentReading> {
-    let namespace = target.namespace().unwrap_or_default();
-    join_all(target.spec.components.iter().map(|component| read_one(context, &namespace, component))).await
+    let secrets = context.secrets(&target.namespace().unwrap_or_default());
+    join_all(target.spec.components.iter().map(|component| read_one(context, &secrets, component))).await
 }
 
-async fn read_one(context: &Context, namespace: &str, component: &Component) -> ComponentReading {
+async fn read_one(context: &Context, secrets: &Secrets, component: &Component) -> ComponentReading {
     let platform = match component {
         Component { netlify: Some(_), .. } => PlatformName::Netlify,
         Component { github: Some(_), .. } => PlatformName::Github,
@@ -23,7 +23,7 @@ async fn read_one(context: &Context, namespace: &str, component: &Component) -> 
         _ => PlatformName::Render, // every other key was refused before
     };
     let required = component.environment.as_ref().and_then(|policy| policy.required.clone()).unwrap_or_default();
-    let result = read(context, namespace, component).await.map_err(|refusal| Unread {
+    let result = read(context, secrets, component).await.map_err(|refusal| Unread {
         reason: refusal.reason,
         message: refusal.message,
         temporary: refusal.temporary,
@@ -31,8 +31,8 @@ async fn read_one(context: &Context, namespace: &str, component: &Component) -> 
     ComponentReading { name: component.name.clone(), platform, required, result }
 }
 
-async fn read(context: &Context, namespace: &str, component: &Component) -> Result<Read, Refusal> {
-    let platform = context.connect(namespace, component).await?;
+async fn read(context: &Context, secrets: &Secrets, component: &Component) -> Result<Read, Refusal> {
+    let platform = context.connect(secrets, component).await?;
     let failed = |error| Refusal::from_platform(&component.name, &error);
     let observation = platform.observe().await.map_err(failed)?;
     let capabilities = platform.capabilities();

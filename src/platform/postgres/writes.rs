@@ -139,13 +139,13 @@ async fn end_sessions(link: &Link, span: &str) -> Result<()> {
     let statement = format!(
         "SELECT pg_catalog.pg_terminate_backend(pid) FROM ({OTHERS}) AS others, savepoint.pause WHERE ours_to_end AND {span}"
     );
-    let ends = crate::clock::runtime() + ENDING;
+    let ends = crate::clock::monotonic() + ENDING;
     loop {
         link.rows("end sessions", &statement).await?;
         if sessions(link, span).await?.0 == 0 {
             return Ok(());
         }
-        if crate::clock::runtime() >= ends {
+        if crate::clock::monotonic() >= ends {
             return Err(error(
                 "end sessions",
                 ErrorKind::Unavailable,

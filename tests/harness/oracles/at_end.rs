@@ -6,7 +6,7 @@ use crate::effect::Effect;
 use crate::plans::Row;
 use crate::script::request;
 use crate::world::State;
-use savepoint::api::{Change, EffectClass, PlatformName};
+use savepoint::api::{Change, EffectClass, PlatformName, RollbackRequest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,8 +156,17 @@ fn lively(state: &mut State, row: &Row, end: &End) {
     if (!ended || deleted_yet_there) && !asks {
         let request = state.things.api.get(&request()).map(|stored| stored.value["status"]["message"].to_string());
         let words = format!("it stands still in {}: {}", end.outcome, request.unwrap_or_default());
-        state.violate("I21 every run ends", words);
+        state.violate(
+            if beside_a_broken_one(state) { "I17 one object stops no other" } else { "I21 every run ends" },
+            words,
+        );
     }
+}
+
+/// Whether a request is there that does not decode.
+fn beside_a_broken_one(state: &State) -> bool {
+    let mut requests = state.things.api.of_resource("rollbackrequests");
+    requests.any(|(_, stored)| serde_json::from_slice::<RollbackRequest>(&stored.bytes).is_err())
 }
 
 /// The end is that of the clean run wherever the run succeeded; and a run whose every step can be repeated does succeed.

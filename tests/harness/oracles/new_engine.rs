@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// I15. A reconcile ends.
 pub fn at_reconcile(state: &mut State, began: Instant) {
-    let took = savepoint::clock::runtime() - began;
+    let took = savepoint::clock::monotonic() - began;
     if took > LONGEST {
         state.violate("I15 a reconcile ends", format!("one took {} s", took.as_secs()));
     }

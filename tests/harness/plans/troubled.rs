@@ -172,5 +172,6 @@ pub(super) fn others() -> Vec<Row> {
     vec![
         Row { name: "two-share-a-freeze", freeze: UNTIL, releases: true, also: ADMIN, ..two.clone() },
         Row { name: "two-want-the-same", freeze: DURING, also: WEB, ..two },
+        Row { name: "beside-one-that-does-not-decode", also: r#"{"components": 7}"#, ..BASE },
     ]
 }
