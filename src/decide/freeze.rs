@@ -149,17 +149,26 @@ mod tests {
     fn what_is_put_back_is_what_was_before_the_first_holder() {
         let held = [change("stop_builds", "true", "true"), change("locked", "true", "true"), change("other", "a", "b")];
         let back = written(&thaw(&frozen(), "web", &held));
-        assert_eq!(back, ["other b a", "locked true false", "stop_builds true false"], "in reverse, by what is recorded");
+        assert_eq!(
+            back,
+            ["other b a", "locked true false", "stop_builds true false"],
+            "in reverse, by what is recorded"
+        );
         assert_eq!(written(&thaw(&frozen(), "admin", &held)), ["other b a"], "the others were so before");
         assert_eq!(written(&thaw(&frozen(), "nobody", &held[2..])), ["other b a"]);
     }
 
     #[test]
     fn a_component_that_an_earlier_holder_froze_goes_back_as_well() {
-        let now = [("stop_builds", "true"), ("locked", "false")].map(|(name, is)| (name.to_owned(), is.to_owned())).into();
+        let now =
+            [("stop_builds", "true"), ("locked", "false")].map(|(name, is)| (name.to_owned(), is.to_owned())).into();
         assert_eq!(written(&thaw_held(&frozen(), "web", &now)), ["stop_builds true false"]);
         assert_eq!(written(&thaw_held(&frozen(), "admin", &now)), [""; 0], "it is as it was");
-        assert_eq!(written(&thaw_held(&frozen(), "web", &BTreeMap::new())), [""; 0], "a setting that is gone is left alone");
+        assert_eq!(
+            written(&thaw_held(&frozen(), "web", &BTreeMap::new())),
+            [""; 0],
+            "a setting that is gone is left alone"
+        );
     }
 
     #[test]
@@ -174,8 +183,8 @@ mod tests {
         assert_eq!(held_alone(&held, "a"), ["admin"]);
         assert_eq!(held_alone(&held, "b"), [""; 0]);
         let left = let_go(&held, "a", &["admin".into()]).unwrap();
-        let (uids, of): (Vec<_>, Vec<_>) =
-            (left.holders.iter().map(|holder| &holder.uid).collect(), left.settings.iter().map(|s| &s.component).collect());
+        let uids: Vec<&str> = left.holders.iter().map(|holder| holder.uid.as_str()).collect();
+        let of: Vec<&str> = left.settings.iter().map(|setting| setting.component.as_str()).collect();
         assert_eq!((uids, of), (vec!["b"], vec!["web", "web"]));
         let last = let_go(&left, "b", &[]).expect("settings that nobody has put back are kept");
         assert!(last.holders.is_empty());

@@ -212,6 +212,44 @@ mod tests {
         }
     }
 
+    /// The record after these events.
+    fn after(class: EffectClass, events: &[StepEvent]) -> Result<StepRecord, IllegalTransition> {
+        let mut record = None;
+        for event in events {
+            record = Some(advance("k", record.as_ref(), event.clone(), now())?);
+        }
+        Ok(record.unwrap_or_else(|| panic!("{class:?}: no event")))
+    }
+
+    #[test]
+    fn attempts_are_those_that_may_have_had_an_effect() {
+        let class = EffectClass::SetToValue;
+        let intended = || StepEvent::Intended(intent(class));
+        let [not_sent, rearmed] =
+            [StepEvent::NotSent { message: "429".into() }, StepEvent::Rearmed { message: "nothing".into() }];
+        let attempt = |events: &[StepEvent]| after(class, events).unwrap().attempt;
+        assert_eq!(attempt(&[intended()]), 1);
+        assert_eq!(attempt(&[intended(), not_sent.clone()]), 0);
+        assert_eq!(attempt(&[intended(), not_sent, intended()]), 1, "the first was none");
+        assert_eq!(attempt(&[intended(), rearmed.clone()]), 1);
+        assert_eq!(attempt(&[intended(), rearmed.clone(), intended()]), 2);
+        assert_eq!(attempt(&[intended(), rearmed.clone(), intended(), rearmed, intended()]), 3);
+        assert_eq!(attempt_id("uid", "01-web-code", 2), "uid/01-web-code/2");
+    }
+
+    #[test]
+    fn what_is_so_without_a_call_is_believed_only_where_no_call_is_open() {
+        let class = EffectClass::SetToValue;
+        let so = StepEvent::AlreadySo { evidence: "it is".into(), output: None };
+        let unknown = StepEvent::Unknown { message: "500".into() };
+        let rearmed = StepEvent::Rearmed { message: "nothing".into() };
+        let intended = StepEvent::Intended(intent(class));
+        assert!(after(class, &[intended.clone(), unknown.clone(), so.clone()]).is_err());
+        assert!(after(class, &[intended.clone(), unknown.clone(), intended.clone()]).is_err());
+        let ended = after(class, &[intended, unknown, rearmed, so]).unwrap();
+        assert_eq!((ended.state, ended.evidence.as_deref()), (StepState::Verified, Some("it is")));
+    }
+
     #[test]
     fn an_unknown_outcome_keeps_its_intent() {
         let started = advance("k", None, StepEvent::Intended(intent(EffectClass::Keyless)), now()).unwrap();

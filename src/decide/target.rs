@@ -297,6 +297,84 @@ mod tests {
         assert_eq!(of(&said, ConditionType::BackupFresh), (Tri::False, Reason::NoBackup));
     }
 
+    fn deploy(id: &str, can_return: bool) -> Deploy {
+        Deploy { id: id.into(), state: "live".into(), can_return, ..Deploy::default() }
+    }
+
+    #[test]
+    fn a_component_says_what_is_live_what_it_can_go_back_to_and_what_it_lacks() {
+        let left =
+            |component: &str, deploy: &str| RolledAwayDeploy { component: component.into(), deploy: deploy.into() };
+        let deploys = [("dep-4", true), ("dep-3", true), ("dep-2", false), ("dep-1", true), ("dep-0", true)];
+        let observation = Observation {
+            current: Some(deploy("dep-4", true)),
+            deploys: deploys.map(|(id, can_return)| deploy(id, can_return)).to_vec(),
+            ..Observation::default()
+        };
+        let capabilities = Capabilities { environment: true, roll_back: true, ..Capabilities::default() };
+        let variables = Some(vec![("OPEN".to_owned(), true), ("SEALED".to_owned(), false)]);
+        let read = reading(Ok(Read { capabilities, observation, variables }));
+        let status = component_status(&read, &[left("backend", "dep-1"), left("another", "dep-0")]);
+        assert_eq!((status.name.as_str(), status.reachable, status.message.as_deref()), ("backend", true, None));
+        assert_eq!(status.current.map(|deploy| deploy.id).as_deref(), Some("dep-4"));
+        let back: Vec<&str> = status.can_roll_back_to.iter().map(|deploy| deploy.id.as_str()).collect();
+        assert_eq!(
+            back,
+            ["dep-3", "dep-0"],
+            "neither what is live, nor what cannot come back, nor what was rolled away from"
+        );
+        assert_eq!(status.capabilities, ["Observe", "Environment", "RollBack"]);
+        let environment = status.environment.unwrap();
+        assert_eq!(
+            (environment.count, environment.missing, environment.unreadable),
+            (2, vec!["DATABASE_URL".into()], vec!["SEALED".into()])
+        );
+    }
+
+    #[test]
+    fn a_component_that_answered_was_reached_whatever_it_said() {
+        for (reason, reachable) in [
+            (Reason::CredentialsRejected, true),
+            (Reason::ResourceGone, true),
+            (Reason::PlatformUnreachable, false),
+            (Reason::RateLimited, false),
+        ] {
+            let status = component_status(&unread(reason, true), &[]);
+            assert_eq!((status.reachable, status.message.as_deref()), (reachable, Some("words")), "{reason}");
+            assert_eq!((status.current, status.environment, status.capabilities), (None, None, vec![]));
+        }
+    }
+
+    fn backup(name: &str, uid: &str, finished: i64, conditions: &[ConditionType]) -> DeploymentBackup {
+        let spec = serde_json::json!({"targetRef": {"name": "shop"}, "tier": "Quick"});
+        let mut backup = DeploymentBackup::new(name, serde_json::from_value(spec).unwrap());
+        let mut status = DeploymentBackupStatus {
+            target: Some(PinnedRef { name: "shop".into(), uid: uid.into() }),
+            finished: Some(Time(Timestamp::from_second(finished).unwrap())),
+            ..DeploymentBackupStatus::default()
+        };
+        for type_ in conditions {
+            let said = say(*type_, true, Reason::AsExpected, "");
+            crate::decide::conditions::set(&mut status.conditions, said, 1, now());
+        }
+        backup.status = Some(status);
+        backup
+    }
+
+    #[test]
+    fn the_last_backup_is_the_newest_good_one_of_this_very_target() {
+        use ConditionType::{Succeeded, Verified};
+        let all = [
+            backup("old", "uid", 10, &[Succeeded, Verified]),
+            backup("good", "uid", 20, &[Succeeded, Verified]),
+            backup("unverified", "uid", 30, &[Succeeded]),
+            backup("failed", "uid", 40, &[Verified]),
+            backup("of-another", "other", 50, &[Succeeded, Verified]),
+        ];
+        assert_eq!(last_backup(all.iter(), "uid").map(|last| last.name).as_deref(), Some("good"));
+        assert_eq!(last_backup(all.iter(), "gone"), None);
+    }
+
     #[test]
     fn a_backup_is_fresh_up_to_its_age() {
         let last_backup = Some(LastBackup { name: "b".into(), time: Time(Timestamp::from_second(9_940).unwrap()) });

@@ -86,3 +86,17 @@ pub fn is_within(moment: Timestamp, now: Timestamp, slack: Duration) -> bool {
 pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_counts_for_as_long_as_a_clock_may_be_wrong() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let within = |moment| is_within(at(moment), at(1_000), Duration::from_secs(10));
+        for (moment, counts) in [(989, false), (990, true), (1_000, true), (1_009, true), (1_010, false)] {
+            assert_eq!(within(moment), counts, "{moment}");
+        }
+    }
+}

@@ -310,6 +310,8 @@ fn the_summary_says_what_is_not_in_it() {
     for words in ["1 components, 3 variables", "1 values are not in it", "backend/URL", "identityRef", "no git ref"] {
         assert!(text.contains(words), "{words:?} is not in {text:?}");
     }
+    let whole = summary(&[captured("backend", PlatformName::Render, "aaaa")], false, true, &[]);
+    assert_eq!(whole, "1 components, 0 variables, read back from the store");
 }
 
 fn policy(name: &str, target: &str, healthy: Option<bool>) -> HealthPolicy {

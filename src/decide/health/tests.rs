@@ -74,6 +74,8 @@ impl Life {
         let (release, hold) = (release(&self.target), hold(&self.target));
         let facts = Facts { samples, release, hold, rolled_back: self.rolled_back.clone() };
         let decision = decide(&self.policy, &self.target, &facts, at(second));
+        let requests = decision.rules.iter().any(|step| matches!(step.act, Act::Request(_)));
+        assert_eq!(decision.requests(), requests);
         self.said = statements(&self.policy, &facts, &decision, at(second));
         let mut status = self.policy.status.clone().unwrap_or_default();
         status.checks = decision.checks;

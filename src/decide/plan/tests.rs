@@ -268,3 +268,83 @@ fn nothing_that_differs_is_an_empty_plan() {
     same.variables = variables(&[("A", "1"), ("B", "old"), ("GONE", "3"), ("MASKED", "?")]);
     assert!(plan(to_backup(), Strategy::Full, vec![same]).unwrap().steps.is_empty());
 }
+
+#[test]
+fn a_payload_is_opened_only_where_values_come_from_it() {
+    let wanted = |strategy: Strategy, to: RollbackTo| {
+        let (request, mut backend) = (request(to, strategy), backend());
+        let mut target = target();
+        let component = serde_json::json!({"name": "backend", "role": "Backend"});
+        target.spec.components.push(serde_json::from_value(component).unwrap());
+        backend.aspects = aspects(&request, &target, &target.spec.components[0], backend.capabilities);
+        let (components, backups) = (vec![backend], vec![backup()]);
+        wanted_backup(&PlanFacts {
+            request: &request,
+            target: &target,
+            components,
+            backups,
+            digest_names: &digest_names,
+        })
+    };
+    assert_eq!(wanted(Strategy::Full, to_backup()), Ok(Some(backup().pinned)));
+    assert_eq!(wanted(Strategy::Environment, to_backup()), Ok(Some(backup().pinned)));
+    assert_eq!(wanted(Strategy::Code, to_backup()), Ok(None));
+    assert_eq!(wanted(Strategy::Code, to_previous()), Ok(None));
+}
+
+#[test]
+fn only_a_request_that_ended_and_was_saved_can_be_undone() {
+    let ended = |changes: serde_json::Value| {
+        let mut status = serde_json::json!({
+            "target": {"name": "t", "uid": "target-uid"}, "outcome": "Succeeded", "safetyBackupVerified": true,
+            "safetyBackupRef": {"name": "safety-back", "uid": "safety-uid"},
+        });
+        status.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let mut request = request(to_previous(), Strategy::Code);
+        request.status = Some(serde_json::from_value(status).unwrap());
+        undone(&request, &target())
+    };
+    let saved = PinnedRef { name: "safety-back".into(), uid: "safety-uid".into() };
+    assert_eq!(ended(serde_json::json!({})), Ok(saved));
+    for (changes, reason) in [
+        (serde_json::json!({"target": {"name": "t", "uid": "another"}}), Reason::TargetUidMismatch),
+        (serde_json::json!({"target": null}), Reason::TargetUidMismatch),
+        (serde_json::json!({"outcome": null}), Reason::RequestNotEnded),
+        (serde_json::json!({"safetyBackupVerified": false}), Reason::NoSafetyBackup),
+        (serde_json::json!({"safetyBackupRef": null}), Reason::NoSafetyBackup),
+    ] {
+        assert_eq!(ended(changes.clone()).unwrap_err().reason, reason, "{changes}");
+    }
+}
+
+#[test]
+fn what_differs_between_two_plans_is_told() {
+    let old = plan(to_backup(), Strategy::Full, vec![backend()]).unwrap();
+    let changed = |change: &dyn Fn(&mut Plan)| {
+        let mut new = old.clone();
+        change(&mut new);
+        difference(&old, &new)
+    };
+    let key = &old.steps[1].key;
+    let to = changed(&|plan| plan.steps[1].to = "elsewhere".into());
+    assert_eq!(to, format!("step {key}: was \"{}\", is now \"elsewhere\"", old.steps[1].to));
+    let from = changed(&|plan| plan.steps[1].from = "dep-9".into());
+    assert_eq!(from, format!("backend: was \"{}\", is now \"dep-9\"", old.steps[1].from));
+    let count = old.steps.len();
+    let fewer = changed(&|plan| drop(plan.steps.pop()));
+    assert_eq!(fewer, format!("the plan had {count} steps and has {} now", count - 1));
+    assert!(changed(&|plan| plan.digest = "sha256:other".into()).starts_with("the state of the platforms"));
+}
+
+#[test]
+fn variables_are_digested_by_name_and_value_and_sealed_ones_by_name() {
+    let digest = |entries: &[(&str, &str)], without: &str| {
+        digest_variables(&variables(entries), &|name| name == without, &digest_names)
+    };
+    let all = digest(&[("A", "1"), ("S", "?")], "");
+    assert_eq!(all, digest(&[("S", "?"), ("A", "1")], ""));
+    for other in [&[("A", "2"), ("S", "?")][..], &[("A", "1")], &[("A", "1"), ("S", "1")], &[("B", "1"), ("S", "?")]] {
+        assert_ne!(all, digest(other, ""), "{other:?}");
+    }
+    assert_eq!(digest(&[("A", "1"), ("S", "?")], "S"), digest(&[("A", "1")], ""));
+}
