@@ -254,8 +254,9 @@ pub enum AnsweredOutcome {
 }
 
 /// What is true of a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(oldSelf.outcome) || (has(self.outcome) && self.outcome == oldSelf.outcome)").message("status.outcome is final: how a run ended never changes"))]
 pub struct RollbackRequestStatus {
     /// Generation of the spec that this status speaks of. -1: not looked at yet.
     #[serde(default)]

@@ -175,7 +175,7 @@ fn advance(
     };
     match (conclusion, rule.firing) {
         (Conclusion::NotYet | Conclusion::Nothing, _) => (rule, false, None),
-        (Conclusion::Good, false) => (RuleStatus { since: None, recovering_since: None, ..rule }, false, None),
+        (Conclusion::Good, false) => (RuleStatus { since: None, ..rule }, false, None),
         (Conclusion::Bad, true) => {
             let since = begin(&rule.since, sample.last_pass);
             (RuleStatus { since: Some(Time(since)), recovering_since: None, ..rule }, false, None)

@@ -1,10 +1,12 @@
 //! What the API server itself refuses, and what it accepts.
 
 use crate::objects::*;
+use crate::support::control_plane::client;
 use crate::support::world::{Kubectl, World};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
+use savepoint::api::RollbackRequest;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -63,6 +65,27 @@ async fn without_its_rules_a_request_could_be_changed() {
         world.apply(&place(case.before.as_ref().unwrap())).await;
         // The API server takes a moment to see the new schema.
         crate::support::wait::until(&case.name, || async { world.kubectl().apply(&place(&case.object)).await }).await;
+    }
+}
+
+/// I11: not even the operator writes another end over the one that is there.
+#[tokio::test]
+async fn how_a_run_ended_is_final() {
+    let world = World::start(&[SHOP]).await;
+    let request = crate::support::scenario::request(SHOP, "back", "shop", "Code", "{previous: {}}", "");
+    world.apply(&request).await;
+    let operator = client(&world.operator_kubeconfig).await;
+    let api = Api::<RollbackRequest>::namespaced(operator, SHOP);
+    let write = |outcome: Value| {
+        let body = Patch::Merge(serde_json::json!({"status": {"outcome": outcome}}));
+        let api = api.clone();
+        async move { api.patch_status("back", &PatchParams::default(), &body).await }
+    };
+    write("Failed".into()).await.unwrap();
+    write("Failed".into()).await.unwrap();
+    for other in [Value::from("Succeeded"), Value::Null] {
+        let said = write(other.clone()).await.unwrap_err().to_string();
+        assert!(said.contains("status.outcome is final"), "{other}: {said}");
     }
 }
 

@@ -1,3 +1,5 @@
+mod words;
+
 use super::*;
 use crate::decide::conditions::Statement;
 use serde_json::{Value, json};
@@ -279,7 +281,7 @@ fn errors_make_health_unknown_after_three_intervals() {
     life.sees(129, Error);
     assert_eq!(life.says(ConditionType::Healthy), yes(Reason::ChecksPassing));
     life.looks(130);
-    assert_eq!(life.says(ConditionType::Healthy), unknown(Reason::CheckErrors));
+    assert_eq!((life.says(ConditionType::Healthy), life.look), (unknown(Reason::CheckErrors), None));
     assert!(life.acts.is_empty() && !life.rule().firing);
     life.sees(140, Pass);
     assert_eq!(life.says(ConditionType::Healthy), yes(Reason::ChecksPassing));
@@ -315,6 +317,7 @@ fn is_armed_again_only_after_recovery_has_held() {
     assert_eq!(life.look, Some(at(230)));
     life.sees(220, Breach);
     assert!(life.rule().firing && life.rule().recovering_since.is_none() && life.acts.is_empty());
+    assert_eq!(life.since(), Some(220));
     life.sees(300, Breach);
     assert!(life.acts.is_empty(), "it has not recovered, so nothing begins");
     life.sees(310, Pass);
@@ -424,6 +427,24 @@ fn a_rollback_is_never_rolled_back() {
 }
 
 #[test]
+fn a_branch_that_a_rollback_moved_is_its_own_as_well() {
+    let change =
+        json!({"moveBranch": {"branch": "main", "before": "c3", "after": "c2", "force": true, "keepUnder": "refs/x"}});
+    let step = json!({"key": "01-source-branch", "component": "backend", "platform": "github", "resource": "r", "action": "a",
+        "class": "CompareAndSet", "from": "", "to": "", "destructive": true, "undo": "", "change": change});
+    let record =
+        json!({"key": "01-source-branch", "state": "Verified", "attempt": 1, "started": "2026-01-01T00:00:00Z"});
+    let spec = json!({"targetRef": {"name": "shop"}, "reason": "r", "strategy": "Code"});
+    let mut request = RollbackRequest::new("back", serde_json::from_value(spec).unwrap());
+    let plan = json!({"version": 1, "digest": "d", "to": "", "destructive": true, "steps": [step]});
+    let status = json!({"target": {"name": "shop", "uid": "target-uid"}, "plan": plan, "steps": [record]});
+    request.status = Some(serde_json::from_value(status).unwrap());
+    let all = [request];
+    assert!(rolled_back(&target("c2"), &all).contains("backend"));
+    assert!(rolled_back(&target("c3"), &all).is_empty());
+}
+
+#[test]
 fn a_release_that_is_not_known_is_waited_for() {
     let mut life = Life::new(json!({}));
     let mut status = life.target.status.clone().unwrap();
@@ -478,36 +499,4 @@ fn nothing_changes_from_try_to_try_while_nothing_happens() {
         let words = life.said.iter().map(|said| said.message.len()).max().unwrap();
         assert!(words <= MESSAGE_LIMIT, "{:?}", life.said);
     }
-}
-
-#[test]
-fn the_words_of_a_check_change_with_its_verdict_and_those_of_an_error_always() {
-    let sample = |verdict, message: &str| Sample {
-        verdict,
-        message: message.into(),
-        at: at(20),
-        since: at(20),
-        last_pass: None,
-        last_breach: None,
-    };
-    let before = check_status("api", None, Some(&sample(Verdict::Breach, "HTTP 500"))).unwrap();
-    let said = |verdict, message: &str| check_status("api", Some(&before), Some(&sample(verdict, message))).unwrap();
-    assert_eq!((before.message.as_str(), said(Verdict::Breach, "HTTP 502").message.as_str()), ("HTTP 500", "HTTP 500"));
-    assert_eq!(said(Verdict::Error, "no address").message, "no address");
-    let error = said(Verdict::Error, "no address");
-    let again = check_status("api", Some(&error), Some(&sample(Verdict::Error, "refused"))).unwrap();
-    assert_eq!((again.message.as_str(), again.since), ("refused", error.since));
-}
-
-#[test]
-fn a_policy_that_somebody_suspended_is_not_stalled() {
-    let said = |reason, type_| {
-        let all = refused(reason, "words");
-        all.into_iter().find(|statement: &Statement| statement.type_ == type_).unwrap().status
-    };
-    assert_eq!(said(Reason::Suspended, ConditionType::Ready), Tri::Unknown);
-    assert_eq!(said(Reason::Suspended, ConditionType::Stalled), Tri::False);
-    assert_eq!(said(Reason::InvalidSpec, ConditionType::Ready), Tri::False);
-    assert_eq!(said(Reason::InvalidSpec, ConditionType::Stalled), Tri::True);
-    assert_eq!(said(Reason::InvalidSpec, ConditionType::Armed), Tri::False);
 }

@@ -348,3 +348,15 @@ fn variables_are_digested_by_name_and_value_and_sealed_ones_by_name() {
     }
     assert_eq!(digest(&[("A", "1"), ("S", "?")], "S"), digest(&[("A", "1")], ""));
 }
+
+#[test]
+fn what_must_be_read_of_a_component_follows_from_what_it_concerns() {
+    let of = |environment, failover| {
+        let aspects = Aspects { code: true, environment, failover, ..Aspects::default() };
+        (aspects.needs_payload(), aspects.reads_variables())
+    };
+    assert_eq!(of(Want::No, None), (false, false));
+    assert_eq!(of(Want::Yes, None), (true, true));
+    assert_eq!(of(Want::No, Some(Failing::Over)), (false, true));
+    assert_eq!(of(Want::No, Some(Failing::Back)), (true, true));
+}
