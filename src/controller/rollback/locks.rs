@@ -122,7 +122,10 @@ pub(super) async fn take(
     resources: &[String],
 ) -> Result<Option<Place>, Failure> {
     if let Some(queue) = queue(context, request, resources).await? {
-        return Ok(Some(queue));
+        // Taken before a restart that came before they were written down: whoever queues behind them waits for us.
+        if !all_ours(context, request, resources).await? {
+            return Ok(Some(queue));
+        }
     }
     let mut sorted = resources.to_vec();
     sorted.sort(); // one order for everybody: no two can wait for each other
@@ -136,6 +139,17 @@ pub(super) async fn take(
         }
     }
     Ok(None)
+}
+
+async fn all_ours(context: &Context, request: &RollbackRequest, resources: &[String]) -> Result<bool, Failure> {
+    let api = leases(context);
+    for resource in resources {
+        let found = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))?;
+        if !found.is_some_and(|lease| is_of(&lease, request)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn create(context: &Context, request: &RollbackRequest, resource: &str) -> Result<bool, Failure> {

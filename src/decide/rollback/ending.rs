@@ -3,7 +3,7 @@
 use super::facts::View;
 use super::next::AT_ONCE;
 use super::planning::{out_of_queue, resources};
-use super::{Decision, Situation, Write, is_open, record, running, undoing, what_was_done};
+use super::{Decision, Reading, Situation, Write, is_open, record, running, undoing, what_was_done};
 use crate::api::*;
 use crate::decide::conditions::clip;
 use k8s_openapi::jiff::SignedDuration;
@@ -39,6 +39,13 @@ pub(super) fn due(view: &View<'_>, status: &RollbackRequestStatus) -> Option<End
     }
     if status.undo.is_some() {
         return None; // an undo that has begun is carried through; its own steps have deadlines
+    }
+    if let Some(plan) = status.plan.as_ref().filter(|plan| plan.version != PLAN_VERSION) {
+        let words = format!(
+            "the plan is of version {}, this operator carries out version {PLAN_VERSION}: make a new request",
+            plan.version
+        );
+        return ending(Outcome::Failed, Reason::PlanInvalid, words);
     }
     if let Some(failed) = failed(status).filter(|_| request.spec.on_step_failure != OnStepFailure::Continue) {
         let why = failed.message.clone().unwrap_or_default();
@@ -77,10 +84,16 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     let steps: Vec<PlannedStep> =
         plan.steps.iter().chain(status.undo.iter().flat_map(|undo| &undo.steps)).cloned().collect();
     let undoes = ending.reason == Reason::StepFailed && view.request.spec.on_step_failure == OnStepFailure::Undo;
-    // What is to be undone must have come to rest first.
-    let unsettled = |record: &StepRecord| is_open(record) || (undoes && record.state == StepState::Applied);
-    let open: Vec<PlannedStep> =
-        steps.iter().filter(|step| record(&status, &step.key).is_some_and(unsettled)).cloned().collect();
+    // What is to be undone must have come to rest first. So must a restore: it goes on in the database until its transaction ends.
+    let rests = |step: &PlannedStep, record: &StepRecord| {
+        let is_taken = record.state == StepState::Applied;
+        !is_open(record) && !(is_taken && (undoes || step.class == EffectClass::Destructive))
+    };
+    let unsettled = |step: &PlannedStep| {
+        let known = record(&status, &step.key);
+        known.is_some_and(|record| if is_gone(view, &status) { is_open(record) } else { !rests(step, record) })
+    };
+    let open: Vec<PlannedStep> = steps.iter().filter(|step| unsettled(step)).cloned().collect();
     if !open.is_empty() {
         // A request that is deleted together with its target: nothing can be read any more.
         let gone = "the target is gone, so nothing of it can be read any more";
@@ -101,6 +114,20 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     }
     status.question = None;
     end(view, status, ending.outcome, ending.reason, &words)
+}
+
+/// Whether a restore was taken whose transaction has not ended, as far as that is known.
+pub(super) fn restores(view: &View<'_>, status: &RollbackRequestStatus) -> bool {
+    let steps = status.plan.iter().flat_map(|plan| &plan.steps);
+    let steps = steps.chain(status.undo.iter().flat_map(|undo| &undo.steps));
+    let mut taken = steps
+        .filter(|step| step.class == EffectClass::Destructive)
+        .filter(|step| record(status, &step.key).is_some_and(|record| record.state == StepState::Applied));
+    let may_run = |step: &PlannedStep| match view.facts.steps.get(&step.key).map(|facts| &facts.reading) {
+        None | Some(Reading::Progress(_)) => true,
+        Some(Reading::Unreadable(_) | Reading::Blocked(_) | Reading::Gone(_)) => false,
+    };
+    status.outcome.is_none() && !is_gone(view, status) && taken.any(may_run)
 }
 
 /// Whether the target that the request began with is there no more.
@@ -153,7 +180,8 @@ pub(super) fn end(
         true => Situation { stalled: said, ..Situation::default() },
         false => Situation { progress: said, ..Situation::default() },
     };
-    Decision::Do(Vec::new(), Box::new(Write { status, situation, again: AT_ONCE }))
+    let effects = running::left_under_way(view, &status);
+    Decision::Do(effects, Box::new(Write { status, situation, again: AT_ONCE }))
 }
 
 fn sentence(words: &str) -> String {

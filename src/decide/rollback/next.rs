@@ -23,23 +23,26 @@ const STALLED: Duration = Duration::from_secs(15);
 /// - Effects are carried out in order, and the write follows only if all of them succeeded. Everything may be repeated after a crash.
 pub fn next(view: &View<'_>) -> Decision {
     let status = view.status();
-    if view.is_deleted() && view.facts.deleting_for > super::DELETION_PATIENCE {
+    let is_late = view.is_deleted() && view.facts.deleting_for > super::DELETION_PATIENCE;
+    if is_late && !ending::restores(view, status) {
         return release::abandon(view, status);
     }
     if status.outcome.is_some() {
         return release::after_the_end(view, status.clone());
     }
-    if let Some(refused) = guard(view, status) {
+    let due = ending::due(view, status);
+    // Before there is a plan a request ends whatever else is wrong with it.
+    if let Some(refused) = guard(view, status).filter(|_| due.is_none() || status.plan.is_some()) {
         return refused;
     }
-    if let Some(ending) = ending::due(view, status) {
+    if let Some(ending) = due {
         return ending::go(view, status.clone(), ending);
     }
     if status.confirmed_at.is_none() && !status.locks.is_empty() {
         return planning::unlock(status.clone());
     }
     if let Some((reason, words)) = paused(view, status) {
-        return stall(status.clone(), reason, words);
+        return hold_still(view, status, reason, words);
     }
     if status.undo.is_some() {
         return undoing::go_on(view, status.clone());
@@ -109,20 +112,45 @@ fn begin(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
     go_on_after(vec![Effect::Adopt], status, Reason::Progressing, "looking at the target")
 }
 
-/// Why nothing new begins, although nothing has ended. What is open is settled all the same.
+/// Why nothing new begins, although nothing has ended.
 fn paused(view: &View<'_>, status: &RollbackRequestStatus) -> Option<(Reason, String)> {
-    if status.steps.iter().any(super::is_open) {
-        return None;
-    }
     if view.request.spec.suspend {
         return Some((Reason::Suspended, "spec.suspend is true: nothing new begins".into()));
     }
+    if withdrawn(view, status) {
+        let text = "spec.confirmation no longer names this plan: nothing new begins. Put it back, or set spec.cancel";
+        return Some((Reason::ConfirmationStale, text.into()));
+    }
     let target = &view.target?.spec;
-    if target.mode == TargetMode::Observe {
+    if target.mode == TargetMode::Observe && !view.request.spec.dry_run {
         let text = "the target is in mode Observe: nothing but reads. Set its spec.mode to Operate";
         return Some((Reason::ObserveOnly, text.into()));
     }
     target.suspend.then(|| (Reason::Suspended, "the target is suspended: nothing new begins".into()))
+}
+
+/// Whether the person who agreed to the plan has taken that back while steps of it have not begun. An undo is carried through.
+fn withdrawn(view: &View<'_>, status: &RollbackRequestStatus) -> bool {
+    let Some(plan) = status.plan.as_ref().filter(|_| status.confirmed_by.is_some() && status.undo.is_none()) else {
+        return false;
+    };
+    let names_it = |given: &Confirmation| given.plan_digest == plan.digest;
+    let is_left = plan.steps.iter().any(|step| super::record(status, &step.key).is_none());
+    is_left && !view.request.spec.confirmation.as_ref().is_some_and(names_it)
+}
+
+/// Begins nothing. What is open is settled, and whoever stands still keeps nobody behind it in the queue.
+fn hold_still(view: &View<'_>, status: &RollbackRequestStatus, reason: Reason, words: String) -> Decision {
+    let planned = status.plan.iter().flat_map(|plan| &plan.steps);
+    let steps = planned.chain(status.undo.iter().flat_map(|undo| &undo.steps));
+    let open = |step: &&PlannedStep| super::record(status, &step.key).is_some_and(super::is_open);
+    let open: Vec<PlannedStep> = steps.filter(open).cloned().collect();
+    if let Some(plan) = status.plan.as_ref().filter(|_| !open.is_empty()) {
+        return running::settle(view, status, plan, open);
+    }
+    let mut status = status.clone();
+    planning::out_of_queue(&mut status);
+    stall(status, reason, words)
 }
 
 impl From<Ending> for Situation {
@@ -158,7 +186,10 @@ pub(super) fn wait(
 
 fn working(mut status: RollbackRequestStatus, reason: Reason, message: impl Into<String>, again: Duration) -> Write {
     let message = message.into();
-    status.message = Some(message.clone());
+    // How a run ended stays said, whatever is put in order after it.
+    if status.outcome.is_none() {
+        status.message = Some(message.clone());
+    }
     Write { status, situation: Situation { progress: Some((reason, message)), ..Situation::default() }, again }
 }
 

@@ -45,7 +45,10 @@ pub(super) fn plan(view: &View<'_>, mut status: RollbackRequestStatus) -> Decisi
     }
     let made = match &view.facts.plan {
         None => return Decision::Learn(Need::Plan),
-        Some(Err(refusal)) => return refused(view, status, refusal),
+        Some(Err(refusal)) => {
+            out_of_queue(&mut status);
+            return refused(view, status, refusal);
+        }
         Some(Ok(made)) => made.as_ref().clone(),
     };
     let wanted = resources(&made);
@@ -66,13 +69,6 @@ pub(super) fn plan(view: &View<'_>, mut status: RollbackRequestStatus) -> Decisi
 /// Looks at the confirmation.
 pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
     let request = view.request;
-    if plan.version != PLAN_VERSION {
-        let text = format!(
-            "the plan is of version {}, this operator carries out version {PLAN_VERSION}: make a new request",
-            plan.version
-        );
-        return end(view, status, Outcome::Failed, Reason::PlanInvalid, &text);
-    }
     if request.spec.dry_run {
         let words = format!("Dry run: {} steps back to {}, none carried out", plan.steps.len(), plan.to);
         return end(view, status, Outcome::DryRun, Reason::DryRun, &words);
@@ -87,6 +83,14 @@ pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: 
         Consent::NotNeeded => status.confirmed_by = None,
         Consent::Missing => return awaiting(view, status, plan, false),
         Consent::Stale => return awaiting(view, status, plan, true),
+    }
+    // What could not be read under the locks is read without them first, or every try would take them from others.
+    if status.waiting_for.is_some() {
+        match &view.facts.plan {
+            None => return Decision::Learn(Need::Plan),
+            Some(Err(refusal)) => return refused(view, status, refusal),
+            Some(Ok(_)) => status.waiting_for = None,
+        }
     }
     status.confirmed_at = Some(view.now.into());
     let who = status.confirmed_by.clone();
@@ -134,6 +138,7 @@ pub(super) fn lock(view: &View<'_>, mut status: RollbackRequestStatus, old: &Pla
             // Others must not wait while somebody mends this. The locks go back once it is written that they do (see `unlock`).
             status.locks = wanted;
             status.confirmed_at = None;
+            status.waiting_for = Some(refusal.message.clone());
             return refused(view, status, refusal);
         }
         Some(Ok(new)) => new.as_ref().clone(),
@@ -213,7 +218,7 @@ fn can_be_lifted(reason: Reason) -> bool {
 
 /// What a refusal means for a run that has no effects yet.
 fn refused(view: &View<'_>, mut status: RollbackRequestStatus, refusal: &Refused) -> Decision {
-    out_of_queue(&mut status); // whoever cannot go on keeps nobody else waiting
+    leave_queue(&mut status); // whoever cannot go on keeps nobody else waiting
     let message = refusal.message.clone();
     if refusal.temporary {
         return wait(status, refusal.reason, message, refusal.retry_after.unwrap_or(RETRY));
@@ -233,7 +238,11 @@ fn queued(mut status: RollbackRequestStatus, place: &Place, wanted: Vec<String>)
 }
 
 pub(super) fn out_of_queue(status: &mut RollbackRequestStatus) {
-    status.queue_position = None;
+    leave_queue(status);
     status.waiting_for = None;
+}
+
+fn leave_queue(status: &mut RollbackRequestStatus) {
+    status.queue_position = None;
     status.queued_for.clear();
 }

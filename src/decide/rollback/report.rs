@@ -58,6 +58,7 @@ pub fn what_was_done(status: &RollbackRequestStatus) -> String {
         keys.join(", ")
     };
     let failed = named(|state| state == Some(StepState::Failed));
+    let undone: Vec<&str> = undone(status);
     let done = named(|state| state == Some(StepState::Verified));
     let open = named(|state| matches!(state, Some(StepState::Started | StepState::Applied | StepState::Ambiguous)));
     let not_done = named(|state| state.is_none());
@@ -77,7 +78,18 @@ pub fn what_was_done(status: &RollbackRequestStatus) -> String {
     if !not_done.is_empty() && !untouched {
         words.push(format!("not done: {not_done}"));
     }
+    if !undone.is_empty() {
+        words.push(format!("undone again: {}", undone.join(", ")));
+    }
     words.join("; ")
+}
+
+/// Steps whose undo was read back.
+fn undone(status: &RollbackRequestStatus) -> Vec<&str> {
+    let verified =
+        |key: &str| status.steps.iter().any(|record| record.key == key && record.state == StepState::Verified);
+    let steps = status.undo.iter().flat_map(|undo| &undo.steps).filter(|step| verified(&step.key));
+    steps.filter_map(|step| step.key.strip_prefix("undo-")).collect()
 }
 
 /// The conditions of a request.
@@ -113,15 +125,19 @@ pub fn statements(status: &RollbackRequestStatus, situation: &Situation, holds: 
     said.push(planned(status));
     said.push(confirmed(status, situation));
     said.push(match holds {
-        true => say(
-            ConditionType::Frozen,
-            true,
-            Reason::FrozenByRollback,
-            "automatic deploys are off until spec.release is true",
-        ),
+        true => say(ConditionType::Frozen, true, Reason::FrozenByRollback, still_held(status, situation)),
         false => say(ConditionType::Frozen, false, Reason::NotFrozen, "this request holds nothing"),
     });
     said
+}
+
+/// What a person has to know of the hold: after the end of a run, what keeps it from being taken back.
+fn still_held(status: &RollbackRequestStatus, situation: &Situation) -> String {
+    match situation.stalled.as_ref().filter(|(_, why)| status.outcome.is_some() && Some(why) != status.message.as_ref())
+    {
+        Some((_, why)) => format!("automatic deploys are still off: {why}"),
+        None => "automatic deploys are off until spec.release is true".into(),
+    }
 }
 
 fn planned(status: &RollbackRequestStatus) -> Statement {

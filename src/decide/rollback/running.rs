@@ -278,6 +278,14 @@ fn rolled_away(view: &View<'_>, steps: &[&PlannedStep]) -> Vec<Effect> {
     }
 }
 
+/// A run that ends while a deploy is on its way still rolls away from the one that is live.
+pub(super) fn left_under_way(view: &View<'_>, status: &RollbackRequestStatus) -> Vec<Effect> {
+    let steps = status.plan.iter().flat_map(|plan| &plan.steps);
+    let taken =
+        |step: &&PlannedStep| record(status, &step.key).is_some_and(|record| record.state == StepState::Applied);
+    rolled_away(view, &steps.filter(taken).collect::<Vec<_>>())
+}
+
 /// What one step asks for beside the log. `None`: nothing but time.
 fn act(
     view: &View<'_>,
@@ -346,17 +354,26 @@ pub(super) fn ask(
             return stall(status, Reason::InternalError, illegal);
         }
     }
-    question.how_to_answer = format!(
-        "kubectl -n {} patch rbr {} --type=merge -p '{{\"spec\":{{\"confirmation\":{{\"planDigest\":\"{}\",\"confirmedBy\":\"<you>\",\
-         \"answers\":[{{\"attempt\":\"{}\",\"outcome\":\"Applied\",\"output\":\"<id that it made>\"}}]}}}}}}'  (or outcome NotApplied, without output)",
-        view.request.metadata.namespace.as_deref().unwrap_or_default(),
-        view.name(),
-        plan.digest,
-        question.attempt
-    );
+    question.how_to_answer = how_to_answer(view, plan, &question.attempt);
     let words = format!("{} Answer with the command in status.question.howToAnswer", question.question);
     status.question = Some(question);
     stall(status, Reason::NeedsHuman, words)
+}
+
+/// The command that answers. A merge patch replaces lists, so it names the answers that were given before as well.
+fn how_to_answer(view: &View<'_>, plan: &Plan, attempt: &str) -> String {
+    let confirmation = view.request.spec.confirmation.as_ref().filter(|given| given.plan_digest == plan.digest);
+    let given = confirmation.and_then(|confirmation| confirmation.answers.as_ref()).into_iter().flatten();
+    let mut answers: Vec<String> = given.filter_map(|answer| serde_json::to_string(answer).ok()).collect();
+    answers.push(format!(r#"{{"attempt":"{attempt}","outcome":"Applied","output":"<id that it made>"}}"#));
+    format!(
+        "kubectl -n {} patch rbr {} --type=merge -p '{{\"spec\":{{\"confirmation\":{{\"planDigest\":\"{}\",\"confirmedBy\":\"<you>\",\
+         \"answers\":[{}]}}}}}}'  (or outcome NotApplied, without output)",
+        view.request.metadata.namespace.as_deref().unwrap_or_default(),
+        view.name(),
+        plan.digest,
+        answers.join(",")
+    )
 }
 
 /// The target is gone while calls are open: only a person's answers settle them.

@@ -1,6 +1,6 @@
 //! One step: from its record and what was just read, exactly one thing to do.
 
-use crate::api::{Answer, AnsweredOutcome, EffectClass, PlannedStep, Question, Reason, StepRecord, StepState};
+use crate::api::{Answer, AnsweredOutcome, Change, EffectClass, PlannedStep, Question, Reason, StepRecord, StepState};
 use crate::decide::facts::Progress;
 use crate::decide::step_log::StepEvent;
 
@@ -67,7 +67,7 @@ pub fn decide_step(view: &StepView<'_>) -> StepDecision {
         && matches!(record.state, StepState::Started | StepState::Ambiguous)
         && record.intent.is_some()
     {
-        return answered(answer); // also where the platform can no longer be read
+        return answered(view, answer); // also where the platform can no longer be read
     }
     if let Some(settled) = named_by_answer(view) {
         return settled;
@@ -184,12 +184,18 @@ fn named_by_answer(view: &StepView<'_>) -> Option<StepDecision> {
     let named = answer.output.is_some() && answer.output != record.output;
     let refused = answer.outcome == AnsweredOutcome::NotApplied;
     let unclear = matches!(view.reading, Reading::Progress(Progress::Unclear { .. }));
-    (record.state == StepState::Applied && unclear && (named || refused)).then(|| answered(answer))
+    (record.state == StepState::Applied && unclear && (named || refused)).then(|| answered(view, answer))
 }
 
-fn answered(answer: &Answer) -> StepDecision {
+fn answered(view: &StepView<'_>, answer: &Answer) -> StepDecision {
     let Answer { attempt, outcome, output } = answer;
+    let is_hook = matches!(view.step.change, Change::RunHook { .. });
     match outcome {
+        // Nothing of a hook can be read back: what a person says is the evidence.
+        AnsweredOutcome::Applied if is_hook => {
+            let evidence = format!("a person says that the call of attempt {attempt} arrived");
+            StepDecision::Record(StepEvent::ReadBack { evidence, output: None })
+        }
         AnsweredOutcome::Applied => {
             let message = format!("a person says that attempt {attempt} took effect");
             StepDecision::Record(StepEvent::Adopted { output: output.clone(), message })
@@ -228,6 +234,10 @@ fn taken(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> StepD
         }
         Progress::InProgress { output: Some(output), message } if record.output.as_ref() != Some(output) => {
             StepDecision::Record(StepEvent::Adopted { output: Some(output.clone()), message: message.clone() })
+        }
+        // A restore ends by itself, one way or the other; to give it up would not stop it.
+        Progress::InProgress { message, .. } if view.late && view.step.class == EffectClass::Destructive => {
+            StepDecision::Wait(format!("{message}; it takes longer than {} s", view.step.deadline_seconds))
         }
         Progress::InProgress { message, .. } if view.late => {
             let limit = view.step.deadline_seconds;

@@ -1,6 +1,6 @@
 //! The way back: planned steps with intents of their own. One that fails is put to a person, never tried past.
 
-use super::ending::end;
+use super::ending::{end, still_paused};
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as at_once, stall};
 use super::{Decision, StepDecision, answer, look, record, running};
@@ -108,6 +108,12 @@ fn put_right(
 }
 
 fn ended(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, undo: &UndoRun) -> Decision {
+    // Writes may be paused by a step that counts as failed: nobody is kept waiting at the door for that.
+    let steps: Vec<PlannedStep> = plan.steps.iter().chain(&undo.steps).cloned().collect();
+    if let Some(resume) = still_paused(&status, &steps) {
+        return running::settle(view, &status, plan, vec![resume]);
+    }
+    let answered = undo.steps.iter().filter(|step| said(view, &status, plan, step).is_some()).count();
     let by_hand: Vec<&str> = undo
         .steps
         .iter()
@@ -121,7 +127,7 @@ fn ended(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, undo: &Und
         .map(|step| step.key.as_str())
         .chain(undo.left.iter().map(String::as_str))
         .collect();
-    let mut words = format!("{}. {} steps undone and read back", undo.because, undo.steps.len() - by_hand.len());
+    let mut words = format!("{}. {} steps undone and read back", undo.because, undo.steps.len() - answered);
     if !by_hand.is_empty() {
         words.push_str(&format!("; by hand: {}", by_hand.join(", ")));
     }

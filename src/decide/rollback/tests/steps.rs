@@ -84,6 +84,23 @@ fn an_answer_settles_its_own_attempt() {
 }
 
 #[test]
+fn what_a_person_says_of_a_hook_is_its_evidence() {
+    let mut hook = step("02", EffectClass::Keyless);
+    hook.change = Change::RunHook {
+        hook: "purge".into(),
+        url: "https://cdn.example.com/".into(),
+        method: "POST".into(),
+        headers_from: None,
+        timeout_seconds: 10,
+    };
+    let record = started("02", EffectClass::Keyless);
+    let answer = Answer { attempt: "u/02/1".into(), outcome: AnsweredOutcome::Applied, output: None };
+    let view = StepView { answer: Some(&answer), ..view(&hook, Some(&record), Progress::NotStarted) };
+    let StepDecision::Record(event @ StepEvent::ReadBack { .. }) = decide_step(&view) else { panic!() };
+    assert_eq!(advance("02", Some(&record), event, at(1_010)).unwrap().state, StepState::Verified);
+}
+
+#[test]
 fn drift_before_the_first_effect_replans_and_after_it_stops() {
     let set = step("01", EffectClass::SetToValue);
     let drifted = || Progress::Drifted { message: "somebody else".into() };

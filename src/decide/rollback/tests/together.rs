@@ -115,6 +115,32 @@ fn an_undo_that_fails_is_put_to_a_person() {
     assert!(ended.message.unwrap().contains("by hand: undo-02"));
 }
 
+/// A merge patch replaces the list of answers: the command for the second question must hold the first answer too.
+#[test]
+fn the_command_that_answers_keeps_what_was_answered_before() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = running(vec![verified("01"), started("02", EffectClass::Keyless)]);
+    status.confirmed_by = Some("jane".into());
+    let digest = status.plan.as_ref().unwrap().digest.clone();
+    let earlier = Answer { attempt: "u/01/1".into(), outcome: AnsweredOutcome::NotApplied, output: None };
+    let mut request = request(status);
+    request.spec.confirmation =
+        Some(Confirmation { plan_digest: digest, confirmed_by: "jane".into(), answers: Some(vec![earlier]) });
+    let facts =
+        reads(&[("02", Progress::NotStarted), ("03", Progress::InProgress { output: None, message: "busy".into() })]);
+    let (_, status) = written(decided(&request, &held, &facts, 2_000));
+    let command = status.question.expect("a question").how_to_answer;
+    let patch = command.split('\'').nth(1).unwrap();
+    let patch: serde_json::Value = serde_json::from_str(patch).unwrap();
+    let attempts: Vec<&str> = patch["spec"]["confirmation"]["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["attempt"].as_str().unwrap())
+        .collect();
+    assert_eq!(attempts, ["u/01/1", "u/02/1"]);
+}
+
 #[test]
 fn a_target_made_anew_ends_the_run_and_an_open_call_is_put_to_a_person() {
     let mut other = target();
