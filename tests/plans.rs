@@ -210,6 +210,19 @@ fn backup(held: &Held) -> BackupFacts {
     }
 }
 
+/// Every component that has a failover is failed over.
+fn failed_over(target: &DeploymentTarget) -> Vec<FailoverStatus> {
+    let pinned = |name: &str| PinnedRef { name: name.into(), uid: format!("{name}-uid") };
+    let components = target.spec.components.iter().filter(|component| component.failover.is_some());
+    let status = |component: &Component| FailoverStatus {
+        component: component.name.clone(),
+        since: serde_json::from_str("\"2026-11-20T14:00:00Z\"").unwrap(),
+        request: pinned("over"),
+        backup: pinned("friday"),
+    };
+    components.map(status).collect()
+}
+
 fn printed(text: &str) -> String {
     let case: Case = serde_saphyr::from_str(text).unwrap();
     let mut request = RollbackRequest::new("back", serde_json::from_value(case.request).unwrap());
@@ -219,6 +232,8 @@ fn printed(text: &str) -> String {
     let mut target = DeploymentTarget::new("pam", serde_json::from_value(policies).unwrap());
     target.metadata.uid = Some("target-uid".into());
     target.spec.components = case.components.iter().map(|(name, now)| spec(name, now)).collect();
+    target.status =
+        Some(DeploymentTargetStatus { failovers: failed_over(&target), ..DeploymentTargetStatus::default() });
     let digest_names =
         |entries: &BTreeMap<String, String>| savepoint::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes());
     let facts = PlanFacts {

@@ -31,6 +31,8 @@ use serde::{Deserialize, Serialize};
         .message("spec.to is required for this strategy: name one of backupRef, previous, lastHealthy, deploys, time, undoOf"),
     validation = Rule::new("has(self.gradual) == (self.strategy == 'Gradual')").message("spec.gradual goes with strategy Gradual, and only with it"),
     validation = Rule::new("has(self.issue) == (self.strategy == 'Auto')").message("spec.issue goes with strategy Auto, and only with it"),
+    validation = Rule::new("self.strategy != 'Failover' || !has(self.safetyBackup) || self.safetyBackup != 'Skip'")
+        .message("strategy Failover needs its safety backup: Failback takes the values from it"),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)").message("spec.cancel cannot be taken back: make a new RollbackRequest")
 )]
 pub struct RollbackRequestSpec {

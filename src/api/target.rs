@@ -273,9 +273,10 @@ pub struct DeploymentTargetStatus {
     /// The hold on automatic deploys. Absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeStatus>,
-    /// The failover that is in force. Absent: none is. `Failback` takes it back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failover: Option<FailoverStatus>,
+    /// Failovers that are in force, by component. `Failback` takes them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["component"]))]
+    pub failovers: Vec<FailoverStatus>,
     /// Deploys that a rollback left. They are never chosen as a place to go back to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
@@ -398,10 +399,12 @@ pub struct FrozenSetting {
     pub prior: String,
 }
 
-/// A failover that is in force.
+/// A failover of one component that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverStatus {
+    /// Component whose variables it set.
+    pub component: String,
     /// Since when.
     pub since: Time,
     /// Request that made it.

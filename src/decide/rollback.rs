@@ -6,6 +6,7 @@
 mod consent;
 mod ending;
 mod facts;
+mod failover;
 mod look;
 mod next;
 mod planning;
@@ -95,8 +96,8 @@ pub enum TargetChange {
     LetGo(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
     /// Deploys that were rolled away from.
     RolledAway(Vec<RolledAwayDeploy>),
-    /// The failover that is in force.
-    Failover(Option<FailoverStatus>),
+    /// The failovers that are in force.
+    Failovers(Vec<FailoverStatus>),
 }
 
 /// The safety backup that shall be made.

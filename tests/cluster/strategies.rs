@@ -102,12 +102,12 @@ async fn a_failover_is_taken_back_to_what_was_there() {
     assert_eq!((now["SETTING_03"].as_str(), now["FAILED_OVER"].as_str()), ("staging", "yes"));
     assert_eq!(world.platforms.count("render.deploy").await, 1, "one deploy with the failover's variables");
     let target = api::<DeploymentTarget>(&world, SHOP).get("shop").await.unwrap();
-    assert_eq!(target.status.unwrap().failover.unwrap().request.name, "over");
+    assert_eq!(target.status.unwrap().failovers[0].request.name, "over");
     ask(&world, "back", "Failback", json!({})).await;
     ended(&world, "back", "Succeeded").await;
     assert_eq!(world.platforms.variables(&production.service).await, before);
     let target = api::<DeploymentTarget>(&world, SHOP).get("shop").await.unwrap();
-    assert_eq!(target.status.unwrap().failover, None);
+    assert_eq!(target.status.unwrap().failovers, []);
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ fn remembers(effect: &Effect) -> bool {
 }
 
 fn fails_over(effect: &Effect) -> bool {
-    changes(effect, |change| matches!(change, TargetChange::Failover(Some(_))))
+    changes(effect, |change| matches!(change, TargetChange::Failovers(failovers) if !failovers.is_empty()))
 }
 
 /// A call whose outcome is not known counts as one that was never made.

@@ -148,7 +148,7 @@ fn once(world: &mut World) -> Came {
 fn comes_to_rest(world: &mut World) {
     for truth in world.truth.values_mut() {
         *truth = match *truth {
-            Truth::Unreadable => Truth::Before,
+            Truth::Unreadable | Truth::Blocked => Truth::Before,
             Truth::Building => Truth::After,
             same => same,
         };
@@ -156,7 +156,10 @@ fn comes_to_rest(world: &mut World) {
     world.refusal = None;
     world.safety = world.safety.take().map(|_| SafetyState::Verified(BTreeMap::new()));
     let mut at_once = 0;
-    for _ in 0..3_000 {
+    for turn in 0..3_000 {
+        if turn == 1_500 {
+            restores_end(world);
+        }
         match once(world) {
             Came::Again(wait) if wait.is_zero() => at_once += 1,
             Came::Again(wait) => {
@@ -180,6 +183,17 @@ fn comes_to_rest(world: &mut World) {
         }
     }
     panic!("it comes to no rest: {:?}", world.status());
+}
+
+/// Whatever takes how long: a transaction ends.
+fn restores_end(world: &mut World) {
+    let plan = world.status().plan;
+    let steps = plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.class == EffectClass::Destructive);
+    for step in steps {
+        if let Some(truth) = world.truth.get_mut(&step.key).filter(|truth| **truth == Truth::Building) {
+            *truth = Truth::After;
+        }
+    }
 }
 
 /// How the histories ended, so that it shows that they went somewhere.

@@ -246,7 +246,7 @@ impl World {
                         TargetChange::Operation(operation) => status.active_operation = operation,
                         TargetChange::RolledAway(left) => status.rolled_away_from = left,
                         TargetChange::LetGo(when) => status.last_operation_time = Some(when),
-                        TargetChange::Failover(failover) => status.failover = failover,
+                        TargetChange::Failovers(failovers) => status.failovers = failovers,
                     }
                 }
             }

@@ -33,6 +33,12 @@ pub(super) async fn live_holders(context: &Context, backup: &DeploymentBackup) -
             live.push(holder.clone());
         }
     }
+    if let Some(target) = target(context, backup).await? {
+        // Only this backup holds what a failover replaced.
+        let failovers = target.status.iter().flat_map(|status| &status.failovers);
+        let needed = failovers.filter(|one| Some(&one.backup.uid) == backup.metadata.uid.as_ref());
+        live.extend(needed.map(|one| one.request.clone()));
+    }
     Ok(live)
 }
 

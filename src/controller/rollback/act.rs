@@ -77,7 +77,7 @@ impl Reconcile<'_> {
                 TargetChange::Operation(request) => ("activeOperation", json!(request)),
                 TargetChange::LetGo(when) => ("lastOperationTime", json!(when)),
                 TargetChange::RolledAway(deploys) => ("rolledAwayFrom", json!(deploys)),
-                TargetChange::Failover(failover) => ("failover", json!(failover)),
+                TargetChange::Failovers(failovers) => ("failovers", json!(failovers)),
             };
             status.insert(key.into(), value);
         }

@@ -228,14 +228,35 @@ async fn named_backup(
             .map_err(|refusal| Refusal::permanent(refusal.reason, refusal.message)));
     }
     if request.spec.strategy == Strategy::Failback && request.spec.to.is_none() {
-        let failover = target.status.as_ref().and_then(|status| status.failover.clone());
-        let Some(failover) = failover else {
-            let text = "no failover of this target is in force, so there is nothing to take back";
-            return Ok(Err(Refusal::permanent(Reason::NothingToFailBack, text)));
-        };
-        return Ok(Ok(Some((failover.backup.name, Some(failover.backup.uid)))));
+        return Ok(failed_over(request, target).map(|backup| Some((backup.name, Some(backup.uid)))));
     }
     Ok(Ok(None))
+}
+
+/// The backup of what was there before the failovers that a request takes back.
+fn failed_over(request: &RollbackRequest, target: &DeploymentTarget) -> Result<PinnedRef, Refusal> {
+    let named = |one: &&FailoverStatus| {
+        let named = request.spec.components.as_ref();
+        named.is_none_or(|named| named.contains(&one.component))
+    };
+    let all: Vec<&FailoverStatus> = target.status.iter().flat_map(|status| &status.failovers).filter(named).collect();
+    let Some(first) = all.first() else {
+        let text = match &request.spec.components {
+            None => "no failover of this target is in force, so there is nothing to take back".to_owned(),
+            Some(named) => format!("no failover of {} is in force, so there is nothing to take back", named.join(", ")),
+        };
+        return Err(Refusal::permanent(Reason::NothingToFailBack, text));
+    };
+    match all.iter().find(|one| one.backup != first.backup) {
+        None => Ok(first.backup.clone()),
+        Some(other) => {
+            let text = format!(
+                "{} and {} were failed over by different requests: take each back by a request of its own, with spec.components",
+                first.component, other.component
+            );
+            Err(Refusal::permanent(Reason::InvalidSpec, text))
+        }
+    }
 }
 
 /// Whether a backup may be restored into this target.

@@ -144,7 +144,7 @@ async fn record(
     status.active_operation = None;
     status.last_operation_time = None;
     status.rolled_away_from.clear();
-    status.failover = None;
+    status.failovers.clear();
     let unwritten = DeploymentTarget { status: None, ..target.clone() };
     patch_status(&context.client, &unwritten, &status).await.map_err(Failure::kube("write the status"))
 }

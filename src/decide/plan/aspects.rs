@@ -98,7 +98,9 @@ pub fn aspects(
         Strategy::Gradual => of(false, Want::No, Flags::Gradual, false),
         Strategy::Full => of(true, Want::Yes, Flags::Recorded, true),
         Strategy::Failover => failing(Failing::Over),
-        Strategy::Failback => failing(Failing::Back),
+        // What was not failed over is not taken back, unless the request says from where.
+        Strategy::Failback if spec.to.is_some() || is_failed_over(target, component) => failing(Failing::Back),
+        Strategy::Failback => Aspects::default(),
         Strategy::Auto => {
             let row = row(target, spec.issue.unwrap_or(Issue::Outage));
             let named = spec.components.iter().flatten().any(|name| *name == component.name);
@@ -111,6 +113,11 @@ pub fn aspects(
             }
         }
     }
+}
+
+fn is_failed_over(target: &DeploymentTarget, component: &Component) -> bool {
+    let mut failovers = target.status.iter().flat_map(|status| &status.failovers);
+    failovers.any(|one| one.component == component.name)
 }
 
 /// The row of the decision matrix for an issue: the target's own, else the default one.

@@ -3,7 +3,7 @@
 use super::facts::View;
 use super::next::AT_ONCE;
 use super::planning::{out_of_queue, resources};
-use super::{Decision, Reading, Situation, Write, is_open, record, running, undoing, what_was_done};
+use super::{Decision, Reading, Situation, Write, failover, is_open, record, running, undoing, what_was_done};
 use crate::api::*;
 use crate::decide::conditions::clip;
 use k8s_openapi::jiff::SignedDuration;
@@ -180,7 +180,8 @@ pub(super) fn end(
         true => Situation { stalled: said, ..Situation::default() },
         false => Situation { progress: said, ..Situation::default() },
     };
-    let effects = running::left_under_way(view, &status);
+    let mut effects = running::left_under_way(view, &status);
+    effects.extend(failover::after(view, &status));
     Decision::Do(effects, Box::new(Write { status, situation, again: AT_ONCE }))
 }
 

@@ -3,8 +3,8 @@
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as next_go_on, go_on_after, stall, wait};
 use super::{
-    Decision, Effect, Reading, SafetyOrder, StepDecision, StepView, TargetChange, answer, decide_step, ending, is_open,
-    look, planning, record,
+    Decision, Effect, Reading, SafetyOrder, StepDecision, StepView, TargetChange, answer, decide_step, ending,
+    failover, is_open, look, planning, record,
 };
 use crate::api::*;
 use crate::decide::step_log::{StepEvent, advance};
@@ -150,20 +150,10 @@ fn safety_backup(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan
         }
         SafetyState::Verified(_) => {
             status.safety_backup_verified = true;
-            let effects = failing_over(view, &backup);
+            let effects = failover::begins(view, plan, &backup);
             go_on_after(effects, status, Reason::SafetyBackup, format!("safety backup {name} is verified"))
         }
     }
-}
-
-/// A failover is written down before its first effect, with the backup that `Failback` takes the values from. The first one counts.
-fn failing_over(view: &View<'_>, backup: &PinnedRef) -> Vec<Effect> {
-    let already = view.target.and_then(|target| target.status.as_ref()?.failover.as_ref()).is_some();
-    if view.request.spec.strategy != Strategy::Failover || already {
-        return Vec::new();
-    }
-    let failover = FailoverStatus { since: view.now.into(), request: view.pinned(), backup: backup.clone() };
-    vec![Effect::Target(vec![TargetChange::Failover(Some(failover))])]
 }
 
 /// Settles these steps and begins no other.

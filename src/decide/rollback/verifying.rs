@@ -3,7 +3,7 @@
 use super::ending::end;
 use super::facts::{Need, Verified, View};
 use super::next::wait;
-use super::{DEFAULT_VERIFICATION, Decision, Effect, TargetChange, undoing};
+use super::{DEFAULT_VERIFICATION, Decision, undoing};
 use crate::api::*;
 use crate::decide::plan;
 use crate::decide::verdict::elapsed;
@@ -49,15 +49,7 @@ fn succeeded(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) ->
     let seconds = seconds_since(status.confirmed_at.as_ref().map(|time| time.0), view.now);
     status.recovery_seconds = i64::try_from(seconds).ok();
     let words = format!("Back at {} after {seconds}s, every step read back from the platforms", plan.to);
-    let decision = end(view, status, Outcome::Succeeded, Reason::Completed, &words);
-    match (view.request.spec.strategy, decision) {
-        // The failover is over once everything was read back.
-        (Strategy::Failback, Decision::Do(mut effects, write)) => {
-            effects.push(Effect::Target(vec![TargetChange::Failover(None)]));
-            Decision::Do(effects, write)
-        }
-        (_, decision) => decision,
-    }
+    end(view, status, Outcome::Succeeded, Reason::Completed, &words)
 }
 
 fn seconds_since(from: Option<Timestamp>, now: Timestamp) -> u64 {

@@ -123,7 +123,9 @@ fn describe(state: &State) -> End {
         let status = &target.value["status"];
         let away = status["rolledAwayFrom"].as_array().into_iter().flatten();
         let away = sorted(away.map(|away| format!("{} {}", away["component"], away["deploy"])));
-        format!("rolled away from {away}, failed over {}", !status["failover"].is_null())
+        let over = status["failovers"].as_array().into_iter().flatten();
+        let over = sorted(over.map(|over| over["component"].to_string()));
+        format!("rolled away from {away}, failed over {over}")
     }));
     if let Some(run) = &stored {
         lines.push(format!("steps {}", sorted(steps(run).map(|step| format!("{} {}", step["key"], step["state"])))));
