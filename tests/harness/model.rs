@@ -97,6 +97,11 @@ impl Truth {
         turned.or(self.published.as_deref())
     }
 
+    /// Whether a restore is under way.
+    pub fn is_restoring(&self, now: Duration) -> bool {
+        self.restores.last().is_some_and(|restored| restored.at + RESTORE_TIME > now)
+    }
+
     /// The last restore that has ended.
     pub fn restored(&self, now: Duration) -> Option<&Restored> {
         self.restores.iter().rev().find(|restored| restored.at + RESTORE_TIME <= now)

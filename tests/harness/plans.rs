@@ -211,6 +211,12 @@ fn data() -> Vec<Row> {
             ends: Some(Outcome::Cancelled),
             ..DATABASE
         },
+        Row {
+            name: "data-cancelled-while-restoring",
+            lines: &[(When::Taken(2), Act::Cancel)],
+            ends: Some(Outcome::Cancelled),
+            ..DATABASE
+        },
         Row { name: "data-refused", ..REFUSED },
         Row { name: "data-refused-then-undone", spec: r#"{"onStepFailure": "Undo"}"#, ..REFUSED },
         Row { name: "data-code-keyless", parts: &[Database, Render], strategy: "Full", spec: "{}", ..DATABASE },

@@ -22,6 +22,8 @@ pub const OTHER: &str = "other";
 pub enum When {
     /// The request's n-th intent has just been committed; its call is not sent yet.
     Intent(usize),
+    /// The call of the request's n-th step was taken, and its result does not show yet.
+    Taken(usize),
     /// The request's n-th step has just been verified.
     Verified(usize),
     /// The request has just reached this phase.
@@ -109,6 +111,7 @@ fn has_come(when: When, request: &Value) -> bool {
             let last = steps().last().is_some_and(|step| step["state"] == "Started");
             begun == n && last
         }
+        When::Taken(n) => n.checked_sub(1).and_then(|n| steps().nth(n)).is_some_and(|step| step["state"] == "Applied"),
         When::Verified(n) => steps().filter(|step| step["state"] == "Verified").count() == n,
         When::Phase(phase) => status["phase"] == phase,
         When::Ended => !status["outcome"].is_null(),

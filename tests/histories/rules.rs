@@ -29,6 +29,11 @@ pub fn may_send(world: &World, step: &PlannedStep) {
     let resumes = matches!(step.change, Change::ResumeWrites {});
     let ends = world.request.spec.cancel == Some(true) || world.request.metadata.deletion_timestamp.is_some();
     assert!(!ends || resumes, "step {} is sent although the request was cancelled", step.key);
+    assert!(
+        !world.request.spec.suspend || ends || resumes,
+        "step {} is sent although the request is suspended",
+        step.key
+    );
     let undoes = status.undo.iter().flat_map(|undo| &undo.steps).any(|one| one.key == step.key);
     if undoes {
         return;

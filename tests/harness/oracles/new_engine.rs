@@ -45,6 +45,12 @@ pub fn at_send(state: &mut State, component: &str, run: &Value, key: &str, part:
             format!("step {key} was sent while the application writes"),
         );
     }
+    let now = state.elapsed();
+    let restoring = state.things.models.get(component).is_some_and(|model| model.truth.is_restoring(now));
+    if matches!(part, Part::Pause(false)) && restoring && !state.had_two_leaders() {
+        let words = format!("step {key} was sent while the restore goes on");
+        state.violate("data changes while writes are held off", words);
+    }
 }
 
 /// The steps as they were when the plan was frozen: what stands there now may be what a bug made of it.

@@ -74,6 +74,14 @@ pub(super) fn interrupted() -> Vec<Row> {
             ends: Some(Outcome::Failed),
             ..BASE
         },
+        Row {
+            name: "plan-of-another-version-in-mid-run",
+            strategy: "Full",
+            to: "good",
+            lines: &[(When::Verified(1), Act::AgePlan)],
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
     ]
 }
 
