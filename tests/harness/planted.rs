@@ -61,6 +61,7 @@ pub const BUGS: &[Bug] = &[
     twisted("deletes what it cannot read", "environment-set", "I5", |it| on(it, deletes_sealed)),
     twisted("waits for no safety backup", "environment-set", "I6", |it| on(it, believes_in_safety)),
     twisted("takes no lock", "code-set", "I7", |it| on(it, takes_no_lock)),
+    twisted("does not look at its lock", "locks-deleted", "I7", |it| on(it, trusts_its_lock)),
     twisted("keeps its locks", "code-set", "I8", |it| without(it, |effect| matches!(effect, Effect::GiveBack(_)))),
     twisted("keeps its pins", "deleted", "I8", |it| without(it, |effect| matches!(effect, Effect::Unpin(_)))),
     twisted("keeps its hold", "deleted", "I21", |it| without(it, lets_go)),
@@ -228,6 +229,10 @@ fn forgets_failed_undo(request: &mut RollbackRequest) {
 
 fn takes_no_lock(facts: &mut Facts) {
     facts.locks = Some(None);
+}
+
+fn trusts_its_lock(facts: &mut Facts) {
+    facts.own_lock = Some(true);
 }
 
 fn believes_in_safety(facts: &mut Facts) {

@@ -47,6 +47,8 @@ pub enum Act {
     SetVariable(&'static str),
     DeleteSecret,
     RestoreSecret,
+    /// Somebody deletes every lock there is.
+    DeleteLocks,
     /// Ends the suspension of the target.
     Resume,
     /// The stored plan is one of another version, as an operator of another release has made it.
@@ -177,6 +179,10 @@ fn perform(state: &mut State, act: Act) {
         Act::Cancel => patch(state, json!({"spec": {"cancel": true}})),
         Act::Delete => call(state, Verb::Delete, request(), None),
         Act::DeleteSecret => call(state, Verb::Delete, key("secrets", "tokens"), None),
+        Act::DeleteLocks => {
+            let locks: Vec<Key> = state.things.api.of_resource("leases").map(|(key, _)| key.clone()).collect();
+            locks.into_iter().for_each(|lock| call(state, Verb::Delete, lock, None));
+        }
         Act::RestoreSecret if state.things.api.get(&key("secrets", "tokens")).is_some() => {}
         Act::RestoreSecret => call(state, Verb::Create, key("secrets", ""), Some(crate::stage::secret())),
         Act::Resume => crate::stage::suspend(state, false),

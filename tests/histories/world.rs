@@ -144,6 +144,7 @@ impl World {
             }
             Need::Queue(_) => facts.queue = Some(self.busy.then(place)),
             Need::Locks(_) => facts.locks = Some(self.busy.then(place)),
+            Need::OwnLock(_) => facts.own_lock = Some(true),
             Need::Safety(name) => {
                 let backup = PinnedRef { name, uid: "backup".into() };
                 let pinned = self.pinned;

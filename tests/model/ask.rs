@@ -96,6 +96,7 @@ fn learn(question: &Question, need: Need, facts: &mut Facts, asked: &mut Asked) 
             asked.locks = true;
             facts.locks = Some((question.taking == Taking::Queued).then(place));
         }
+        Need::OwnLock(_) => facts.own_lock = Some(true),
         Need::Steps(steps) => {
             for step in steps {
                 let index = rebuild::place_of(&step);

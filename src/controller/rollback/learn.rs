@@ -21,6 +21,9 @@ impl Reconcile<'_> {
             Need::Locks(resources) => {
                 self.facts.locks = Some(locks::take(self.context, &self.request, &resources).await?);
             }
+            Need::OwnLock(resource) => {
+                self.facts.own_lock = Some(locks::is_held(self.context, &self.request, &resource).await?);
+            }
             Need::Safety(name) => {
                 self.facts.safety = Some(safety::look(self.context, &self.request, &name).await?);
             }

@@ -142,14 +142,18 @@ pub(super) async fn take(
 }
 
 async fn all_ours(context: &Context, request: &RollbackRequest, resources: &[String]) -> Result<bool, Failure> {
-    let api = leases(context);
     for resource in resources {
-        let found = api.get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))?;
-        if !found.is_some_and(|lease| is_of(&lease, request)) {
+        if !is_held(context, request, resource).await? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether this request holds the lock of a resource.
+pub(super) async fn is_held(context: &Context, request: &RollbackRequest, resource: &str) -> Result<bool, Failure> {
+    let found = leases(context).get_opt(&lease_name(resource)).await.map_err(Failure::kube("get a lock"))?;
+    Ok(found.is_some_and(|lease| is_of(&lease, request)))
 }
 
 async fn create(context: &Context, request: &RollbackRequest, resource: &str) -> Result<bool, Failure> {

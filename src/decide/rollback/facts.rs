@@ -77,6 +77,8 @@ pub struct Facts {
     pub queue: Option<Option<Place>>,
     /// Who has one of the locks. Inside `None`: they are all ours.
     pub locks: Option<Option<Place>>,
+    /// Whether the lock of the step that is to be sent is still this request's.
+    pub own_lock: Option<bool>,
     /// The safety backup.
     pub safety: Option<Safety>,
     /// What was read of steps, by key.
@@ -96,6 +98,8 @@ pub enum Need {
     Queue(Vec<String>),
     /// Whether the locks of these resources are ours; they are taken where they are free, all or none.
     Locks(Vec<String>),
+    /// Whether the lock of this resource is still ours, right before a call.
+    OwnLock(String),
     /// The safety backup of this name.
     Safety(String),
     /// Where these steps stand on their platforms.

@@ -30,9 +30,14 @@ fn settling(view: &View<'_>) -> Option<Duration> {
         .then(|| slack.saturating_sub(elapsed(since.0, view.now)) + Duration::from_secs(1))
 }
 
+/// The platform resource of a step, as it is locked.
+pub fn resource(step: &PlannedStep) -> String {
+    format!("{}/{}", step.platform, step.resource)
+}
+
 /// The platform resources of a plan, as they are locked.
 pub fn resources(plan: &Plan) -> Vec<String> {
-    let mut names: Vec<String> = plan.steps.iter().map(|step| format!("{}/{}", step.platform, step.resource)).collect();
+    let mut names: Vec<String> = plan.steps.iter().map(resource).collect();
     names.sort();
     names.dedup();
     names

@@ -149,6 +149,7 @@ fn reads(all: &[(&str, Progress)]) -> Facts {
     };
     Facts {
         steps: all.iter().map(|(key, progress)| ((*key).to_owned(), facts(progress))).collect(),
+        own_lock: Some(true),
         ..Facts::default()
     }
 }

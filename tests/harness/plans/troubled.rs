@@ -75,6 +75,13 @@ pub(super) fn interrupted() -> Vec<Row> {
             ..BASE
         },
         Row {
+            name: "locks-deleted",
+            strategy: "Full",
+            to: "good",
+            lines: &[(When::Verified(1), Act::DeleteLocks)],
+            ..BASE
+        },
+        Row {
             name: "plan-of-another-version-in-mid-run",
             strategy: "Full",
             to: "good",

@@ -201,3 +201,19 @@ fn how_a_run_ended_stays_said_while_its_hold_is_taken_back() {
     assert_eq!(after.message.as_deref(), Some("step 02 failed"));
     assert_eq!(after.steps.len(), 1, "the setting is recorded");
 }
+
+#[test]
+fn a_lock_that_somebody_took_away_is_taken_again_or_waited_for() {
+    let held = held_by("request-uid", &["backend"]);
+    let request = request(running(vec![verified("01")]));
+    let ready = read("02", Progress::NotStarted);
+    let with = |own_lock: Option<bool>, locks: Option<Option<Place>>| Facts { own_lock, locks, ..ready.clone() };
+    let decides = |facts: Facts| decided(&request, &held, &facts, 1_010);
+    assert_eq!(decides(with(None, None)), Decision::Learn(Need::OwnLock("render/srv-1".into())));
+    assert!(matches!(decides(with(Some(true), None)), Decision::Send(_)));
+    assert_eq!(decides(with(Some(false), None)), Decision::Learn(Need::Locks(vec!["render/srv-1".into()])));
+    assert!(matches!(decides(with(Some(false), Some(None))), Decision::Send(_)), "it was free");
+    let place = Place { position: 1, waiting_for: "RollbackRequest other".into() };
+    let (_, status) = written(decides(with(Some(false), Some(Some(place)))));
+    assert!(status.message.unwrap().contains("waiting for RollbackRequest other"));
+}
