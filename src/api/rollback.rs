@@ -6,6 +6,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Why a Failover does not say where to.
+pub const FAILOVER_HAS_NO_TO: &str =
+    "spec.to does not go with strategy Failover, which sets the variables of each component's failover: leave it out";
+/// Where a Failback may go.
+pub const FAILBACK_TO_A_BACKUP: &str =
+    "spec.to of strategy Failback is backupRef or undoOf: leave it out for what was there before the failover";
+
 /// Go back.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -29,6 +36,8 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("has(self.to) || self.strategy in ['FeatureFlags', 'Failover', 'Failback']")
         .message("spec.to is required for this strategy: name one of backupRef, previous, lastHealthy, deploys, time, undoOf"),
+    validation = Rule::new("self.strategy != 'Failover' || !has(self.to)").message(FAILOVER_HAS_NO_TO),
+    validation = Rule::new("self.strategy != 'Failback' || !has(self.to) || has(self.to.backupRef) || has(self.to.undoOf)").message(FAILBACK_TO_A_BACKUP),
     validation = Rule::new("has(self.gradual) == (self.strategy == 'Gradual')").message("spec.gradual goes with strategy Gradual, and only with it"),
     validation = Rule::new("has(self.issue) == (self.strategy == 'Auto')").message("spec.issue goes with strategy Auto, and only with it"),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)").message("spec.cancel cannot be taken back: make a new RollbackRequest")
@@ -44,12 +53,12 @@ pub struct RollbackRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub initiated_by: Option<String>,
-    /// Where to go back to: exactly one of its keys.
+    /// Where to go back to: exactly one of its keys. Absent with strategy `Failover`; may be absent with `FeatureFlags` and `Failback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<RollbackTo>,
     /// What goes back. `Code`: deploys and branch. `Environment`: variables. `Database`: data. `FeatureFlags`: flags, all off where `to` is
     /// absent. `Gradual`: percentages of flags, step by step. `Full`: all of these. `Auto`: what `issue` asks for. `Failover`: the variables of
-    /// each component's `failover`; `Failback` takes them back.
+    /// each component's `failover`; `Failback` takes them back, to what was there before the failover or to `to.backupRef` or `to.undoOf`.
     pub strategy: Strategy,
     /// What is wrong, for strategy `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +124,7 @@ pub struct RollbackTo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 253}))]
     pub deploys: Option<std::collections::BTreeMap<String, String>>,
-    /// What was live at this time, RFC 3339.
+    /// What was live at this time, RFC 3339. Values, flags and data come from the newest fitting backup that was finished by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
     /// The state before another RollbackRequest.

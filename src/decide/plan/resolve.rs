@@ -39,6 +39,7 @@ pub(super) struct Goals {
 
 pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
     let spec = &facts.request.spec;
+    check_to(spec)?;
     let Some(to) = &spec.to else {
         return match spec.strategy {
             Strategy::Failover => failover(facts),
@@ -55,6 +56,16 @@ pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
         RollbackTo { deploys: Some(named), .. } => deploys::named(facts, named),
         RollbackTo { time: Some(time), .. } => deploys::at_time(facts, time.0),
         _ => deploys::previous(facts),
+    }
+}
+
+/// What the definition refuses as well: a request may be older than its rule.
+fn check_to(spec: &RollbackRequestSpec) -> Result<(), PlanRefusal> {
+    let names_backup = |to: &RollbackTo| to.backup_ref.is_some() || to.undo_of.is_some();
+    match (spec.strategy, &spec.to) {
+        (Strategy::Failover, Some(_)) => refuse(Reason::InvalidSpec, FAILOVER_HAS_NO_TO),
+        (Strategy::Failback, Some(to)) if !names_backup(to) => refuse(Reason::InvalidSpec, FAILBACK_TO_A_BACKUP),
+        _ => Ok(()),
     }
 }
 
@@ -123,7 +134,8 @@ fn take(
 ) -> Result<(), PlanRefusal> {
     let aspects = component.aspects;
     goal.variables = match aspects.failover {
-        Some(Failing::Back) => Some(failed_back(component, held.variables.as_ref())),
+        // Without the variables of then, every one of the failover would be deleted.
+        Some(Failing::Back) => held.variables.as_ref().map(|before| failed_back(component, before)),
         _ => held.variables.clone().filter(|_| aspects.environment != Want::No),
     };
     if matches!(aspects.flags, Flags::Recorded | Flags::Gradual) {
@@ -162,10 +174,10 @@ fn failover(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
 }
 
 /// The variables as they are now, with those of the failover as they were before it.
-fn failed_back(component: &ComponentFacts, before: Option<&Variables>) -> Variables {
+fn failed_back(component: &ComponentFacts, before: &Variables) -> Variables {
     let mut wanted = component.variables.clone();
     for name in component.failover.iter().flatten().map(|(name, _)| name) {
-        match before.and_then(|before| before.get(name)) {
+        match before.get(name) {
             Some(variable) => wanted.insert(name.clone(), variable.clone()),
             None => wanted.remove(name),
         };
@@ -200,7 +212,7 @@ fn must_be_held(component: &ComponentFacts) -> bool {
     aspects.environment == Want::Yes || aspects.flags == Flags::Recorded || aspects.data
 }
 
-/// The newest verified backup in which every component ran the deploy returned to.
+/// The newest verified backup in which every component ran the deploy returned to, finished by `until`.
 pub(super) fn backup_of<'a>(
     facts: &'a PlanFacts<'_>,
     goals: &BTreeMap<String, Goal>,
@@ -212,12 +224,11 @@ pub(super) fn backup_of<'a>(
             goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.deploy.as_ref() == goal)
         })
     };
-    let anchored = goals.values().any(|goal| goal.deploy.is_some());
+    // What a backup of later holds of a deploy may have been written after the time that was asked for.
     let in_time = |backup: &BackupFacts| until.is_none_or(|until| backup.finished.is_some_and(|done| done <= until));
     // Without a deploy to recognise it by, only its time tells a backup.
-    facts.backups.iter().find(|backup| {
-        holds_all(facts, backup) && if anchored { ran(backup) } else { until.is_some() && in_time(backup) }
-    })
+    let told = until.is_some() || goals.values().any(|goal| goal.deploy.is_some());
+    facts.backups.iter().find(|backup| told && holds_all(facts, backup) && ran(backup) && in_time(backup))
 }
 
 /// Whether a backup holds all that the request cannot go without.
@@ -251,11 +262,7 @@ fn add_held(facts: &PlanFacts<'_>, goals: &mut Goals, until: Option<Timestamp>) 
             }
             return Ok(());
         }
-        let text = format!(
-            "no verified backup holds {} with the deploys returned to: strategy Code needs no values, or name a backup with spec.to.backupRef",
-            must.join(", ")
-        );
-        return refuse(Reason::NoBackupForDeploy, text);
+        return refuse(Reason::NoBackupForDeploy, no_backup(&must.join(", "), until));
     };
     for component in wanting {
         if !backup.components.contains_key(&component.name) && !must_be_held(component) {
@@ -272,6 +279,17 @@ fn add_held(facts: &PlanFacts<'_>, goals: &mut Goals, until: Option<Timestamp>) 
         goals.words = format!("{}, values from backup {}", goals.words, backup.pinned.name);
     }
     Ok(())
+}
+
+fn no_backup(of: &str, until: Option<Timestamp>) -> String {
+    match until {
+        Some(until) => format!(
+            "no verified backup of before {until} holds {of} as it was then: choose a later time, or name a backup with spec.to.backupRef"
+        ),
+        None => format!(
+            "no verified backup holds {of} with the deploys returned to: strategy Code needs no values, or name a backup with spec.to.backupRef"
+        ),
+    }
 }
 
 /// A branch goes to the commit of the deploys returned to, if they agree on one.

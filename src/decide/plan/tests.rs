@@ -360,3 +360,15 @@ fn what_must_be_read_of_a_component_follows_from_what_it_concerns() {
     assert_eq!(of(Want::No, Some(Failing::Over)), (false, true));
     assert_eq!(of(Want::No, Some(Failing::Back)), (true, true));
 }
+
+#[test]
+fn a_failback_deletes_nothing_because_a_backup_was_not_opened() {
+    let mut over = backend();
+    over.failover = Some([("B".to_owned(), "2".to_owned())].into());
+    let mut closed = backup();
+    closed.components.get_mut("backend").unwrap().variables = None;
+    let request = request(to_backup(), Strategy::Failback);
+    assert!(build_for(&request, &target(), vec![over.clone()], vec![closed]).unwrap().steps.is_empty());
+    let opened = build_for(&request, &target(), vec![over], vec![backup()]).unwrap();
+    assert_eq!(opened.steps[1].to, "change B");
+}
