@@ -4,6 +4,7 @@ mod aspects;
 mod environment;
 mod gates;
 mod layout;
+mod order;
 mod resolve;
 mod steps;
 mod undo;
