@@ -134,7 +134,9 @@ pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
     let goals = resolve::resolve(facts)?;
     gates::check_data(facts, &goals)?;
     let mut plan = layout::lay_out(facts, &goals)?;
-    plan.confirm_because = gates::confirm_because(facts, &goals, &plan);
+    let migrations = gates::migrations(facts, &goals, &plan);
+    plan.confirm_because = gates::confirm_because(&plan, &migrations);
+    plan.not_restored.extend(migrations.untold);
     plan.digest = digest(facts, &plan);
     crate::decide::plan_lint::lint(&plan)?;
     Ok(plan)

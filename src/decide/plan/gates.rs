@@ -1,8 +1,9 @@
 //! What stops a plan before any effect, and what makes it wait for a person whatever the policy says.
 
-use super::resolve::{Goals, backup_of};
-use super::{ComponentFacts, PlanFacts, PlanRefusal, refuse};
+use super::resolve::{Goals, is_of_then};
+use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse};
 use crate::api::*;
+use crate::decide::conditions::clip;
 use crate::decide::data;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +77,7 @@ pub(super) fn check_data(facts: &PlanFacts<'_>, goals: &Goals) -> Result<(), Pla
 }
 
 /// Why the plan waits for a person whatever the policy says.
-pub(super) fn confirm_because(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> {
+pub(super) fn confirm_because(plan: &Plan, migrations: &Migrations) -> Vec<String> {
     let mut why = Vec::new();
     for step in plan.steps.iter().filter(|step| step.class == EffectClass::Destructive) {
         why.push(format!("step {} replaces the data of {}", step.key, step.component));
@@ -89,41 +90,77 @@ pub(super) fn confirm_because(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan)
         SafetyBackup::SkipData => {}
         SafetyBackup::Skip => why.push("spec.safetyBackup is Skip: nothing of the present state is kept".into()),
     }
-    why.extend(migrations(facts, goals, plan));
-    why.iter().map(|text| crate::decide::conditions::clip(text)).collect()
+    why.extend(migrations.ask.iter().cloned());
+    why.iter().map(|text| clip(text)).collect()
 }
 
 pub(super) fn moves_data(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(step.change, Change::RestoreData { .. }))
 }
 
-/// Code that would go back past a migration while the data stays as the migration left it.
-fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> {
+/// What is known of migrations that code would go back past while the data stays as they left it.
+#[derive(Default)]
+pub(super) struct Migrations {
+    /// Why a person is asked.
+    ask: Vec<String>,
+    /// What cannot be told.
+    pub untold: Vec<String>,
+}
+
+pub(super) fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Migrations {
+    let mut found = Migrations::default();
     let moves_code =
         plan.steps.iter().any(|step| matches!(step.change, Change::RollBackDeploy { .. } | Change::MoveBranch { .. }));
     if !moves_code {
-        return Vec::new();
+        return found;
     }
-    let named = goals.backup.as_ref().and_then(|wanted| facts.backups.iter().find(|backup| backup.pinned == *wanted));
-    let Some(backup) = named.or_else(|| backup_of(facts, &goals.components, None)) else { return Vec::new() };
-    let restored: BTreeSet<&str> = plan
-        .steps
-        .iter()
-        .filter(|step| matches!(step.change, Change::RestoreData { .. }))
-        .map(|step| step.component.as_str())
-        .collect();
-    let stays = |component: &&ComponentFacts| !restored.contains(component.name.as_str());
-    let gate = |component: &ComponentFacts| {
-        let now = component.observation.database.as_ref()?.schema_version.clone()?;
-        let held = backup.components.get(&component.name)?;
-        let then = held.schema_version.clone();
-        (then.as_ref() != Some(&now)).then(|| {
-            let then = then.unwrap_or_else(|| "none".into());
-            format!(
-                "the code goes back past a migration: {} is at {now}, and was at {then} in backup {}; its data stays as it is",
-                component.name, backup.pinned.name
-            )
-        })
+    for name in databases_that_stay(facts, plan) {
+        let component = facts.components.iter().find(|component| component.name == name);
+        let untold =
+            |why: &str| clip(&format!("{name}: whether the code goes back past a migration cannot be told: {why}"));
+        let Some((component, database)) = component.and_then(|one| Some((one, one.observation.database.as_ref()?)))
+        else {
+            found.untold.push(untold("the database could not be read"));
+            found.ask.extend(found.untold.last().cloned());
+            continue;
+        };
+        let Some(now) = &database.schema_version else { continue };
+        match held_then(facts, goals, component) {
+            None => found.untold.push(untold("no verified backup of what the code goes back to holds it")),
+            Some((backup, held)) if held.schema_version.as_ref() != Some(now) => {
+                let then = held.schema_version.as_deref().unwrap_or("none");
+                found.ask.push(format!(
+                    "the code goes back past a migration: {name} is at {now}, and was at {then} in backup {}; its data stays as it is",
+                    backup.pinned.name
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+/// Databases of the target that the plan does not restore, read or not.
+fn databases_that_stay<'a>(facts: &'a PlanFacts<'_>, plan: &Plan) -> BTreeSet<&'a str> {
+    let listed = facts.target.spec.components.iter().filter(|one| one.postgres.is_some()).map(|one| one.name.as_str());
+    let read = facts.components.iter().filter(|one| one.observation.database.is_some()).map(|one| one.name.as_str());
+    let restored = |name: &str| {
+        plan.steps.iter().any(|step| step.component == name && matches!(step.change, Change::RestoreData { .. }))
     };
-    facts.components.iter().filter(stays).filter_map(gate).collect()
+    listed.chain(read).filter(|name| !restored(name)).collect()
+}
+
+/// The database in the backup that values come from, else in the newest one of what the code goes back to.
+fn held_then<'a>(
+    facts: &'a PlanFacts<'_>,
+    goals: &Goals,
+    database: &ComponentFacts,
+) -> Option<(&'a BackupFacts, &'a BackupComponentFacts)> {
+    let held = |backup: &'a BackupFacts| {
+        let held = backup.components.get(&database.name)?;
+        (held.resource == database.observation.resource).then_some((backup, held))
+    };
+    let chosen = facts.backups.iter().filter(|backup| goals.backup.as_ref() == Some(&backup.pinned));
+    let fitting = facts.backups.iter().filter(|backup| is_of_then(facts, &goals.components, backup));
+    chosen.chain(fitting).find_map(held)
 }

@@ -213,22 +213,39 @@ fn must_be_held(component: &ComponentFacts) -> bool {
 }
 
 /// The newest verified backup in which every component ran the deploy returned to, finished by `until`.
-pub(super) fn backup_of<'a>(
+fn backup_of<'a>(
     facts: &'a PlanFacts<'_>,
     goals: &BTreeMap<String, Goal>,
     until: Option<Timestamp>,
 ) -> Option<&'a BackupFacts> {
-    let ran = |backup: &BackupFacts| {
-        facts.concerned().filter(|component| component.has_deploys()).all(|component| {
-            let goal = goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
-            goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.deploy.as_ref() == goal)
-        })
-    };
     // What a backup of later holds of a deploy may have been written after the time that was asked for.
     let in_time = |backup: &BackupFacts| until.is_none_or(|until| backup.finished.is_some_and(|done| done <= until));
     // Without a deploy to recognise it by, only its time tells a backup.
-    let told = until.is_some() || goals.values().any(|goal| goal.deploy.is_some());
-    facts.backups.iter().find(|backup| told && holds_all(facts, backup) && ran(backup) && in_time(backup))
+    let told = until.is_some() || names_deploy(goals);
+    facts.backups.iter().find(|backup| told && holds_all(facts, backup) && ran(facts, goals, backup) && in_time(backup))
+}
+
+fn names_deploy(goals: &BTreeMap<String, Goal>) -> bool {
+    goals.values().any(|goal| goal.deploy.is_some())
+}
+
+/// Whether every component ran the deploy returned to when a backup was made.
+fn ran(facts: &PlanFacts<'_>, goals: &BTreeMap<String, Goal>, backup: &BackupFacts) -> bool {
+    facts.concerned().filter(|component| component.has_deploys()).all(|component| {
+        let goal = goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
+        goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.deploy.as_ref() == goal)
+    })
+}
+
+/// Whether a backup was made of what the code goes back to, by its deploys or else by the heads of its branches.
+pub(super) fn is_of_then(facts: &PlanFacts<'_>, goals: &BTreeMap<String, Goal>, backup: &BackupFacts) -> bool {
+    let heads = || {
+        facts.concerned().filter(|component| component.branch.is_some()).all(|component| {
+            let goal = goals.get(&component.name).and_then(|goal| goal.commit.as_ref());
+            goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.commit.as_ref() == goal)
+        })
+    };
+    if names_deploy(goals) { ran(facts, goals, backup) } else { heads() }
 }
 
 /// Whether a backup holds all that the request cannot go without.
