@@ -52,6 +52,11 @@ impl ComponentFacts {
     fn has_deploys(&self) -> bool {
         self.capabilities.roll_back && (self.aspects.code || self.aspects.environment != Want::No)
     }
+
+    /// Whether anything of it goes to what a backup holds: flags that are switched off need none.
+    fn takes_from_backup(&self) -> bool {
+        self.aspects != Aspects { flags: Flags::Off, ..Aspects::default() }
+    }
 }
 
 /// One component as a backup holds it.
@@ -104,9 +109,11 @@ pub struct PlanFacts<'a> {
 }
 
 impl PlanFacts<'_> {
-    /// Components of which something goes back.
+    /// Components of which something goes back. With `to.deploys` those that it names: the others stay altogether.
     fn concerned(&self) -> impl Iterator<Item = &ComponentFacts> {
-        self.components.iter().filter(|component| component.aspects.any())
+        let named = self.request.spec.to.as_ref().and_then(|to| to.deploys.as_ref());
+        let is_named = move |component: &&ComponentFacts| named.is_none_or(|named| named.contains_key(&component.name));
+        self.components.iter().filter(|component| component.aspects.any()).filter(is_named)
     }
 }
 

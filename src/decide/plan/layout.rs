@@ -39,7 +39,7 @@ pub(super) fn lay_out(facts: &PlanFacts<'_>, goals: &Goals) -> Result<Plan, Plan
         values_backup: goals.backup.clone(),
     };
     let mut works = Vec::new();
-    for component in in_order(facts) {
+    for component in in_order(facts).into_iter().filter(|component| !goals.staying.contains(&component.name)) {
         let goal = goals.components.get(&component.name).cloned().unwrap_or_default();
         let difference = goal.variables.as_ref().map(|wanted| difference(&component.variables, wanted));
         let work = Work { component, goal, difference };
@@ -239,37 +239,13 @@ impl Layout<'_> {
                 difference.unreadable.join(", ")
             ));
         }
-        let code = component.aspects.code && self.says_where(work)?;
+        let code = component.aspects.code;
+        if let Some(refusal) = goal.lacks(component).filter(|_| code) {
+            return Err(refusal);
+        }
         let environment = work.difference.as_ref().is_some_and(|difference| !difference.is_empty());
         let moves = code && (Self::deploy_moves(component, goal) || Self::branch_moves(component, goal));
         Ok(environment || moves || goal.data.is_some() || self.flags_move(work))
-    }
-
-    /// Whether the goal says where the code goes. Only `to.deploys` may leave a component out.
-    fn says_where(&self, work: &Work<'_>) -> Result<bool, PlanRefusal> {
-        let (component, goal) = (work.component, &work.goal);
-        let may_stay = self.facts.request.spec.to.as_ref().is_some_and(|to| to.deploys.is_some());
-        let lacks = |what: &str| {
-            let text = format!("component {}: the backup names no {what}", component.name);
-            super::refuse(Reason::BackupLacksComponent, text)
-        };
-        match (component.capabilities.roll_back, component.capabilities.move_branch) {
-            (true, _) if goal.deploy.is_none() => {
-                if may_stay {
-                    Ok(false)
-                } else {
-                    lacks("deploy that was live")
-                }
-            }
-            (_, true) if goal.commit.is_none() => {
-                if may_stay {
-                    Ok(false)
-                } else {
-                    lacks("commit")
-                }
-            }
-            _ => Ok(true),
-        }
     }
 
     pub(super) fn deploy_moves(component: &ComponentFacts, goal: &Goal) -> bool {

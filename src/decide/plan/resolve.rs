@@ -7,7 +7,7 @@ use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRe
 use crate::api::*;
 use crate::decide::facts::{Deploy, Variable, Variables};
 use k8s_openapi::jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where one component goes.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,19 @@ pub(super) struct Goal {
     pub data: Option<CapturedData>,
 }
 
+impl Goal {
+    /// Why code cannot go back to this, where nothing says which deploy or commit it is.
+    pub(super) fn lacks(&self, component: &ComponentFacts) -> Option<PlanRefusal> {
+        let what = match (component.capabilities.roll_back, component.capabilities.move_branch) {
+            (true, _) if self.deploy.is_none() => "deploy that was live",
+            (_, true) if self.commit.is_none() => "commit",
+            _ => return None,
+        };
+        let message = format!("component {}: the backup names no {what}", component.name);
+        Some(PlanRefusal { reason: Reason::BackupLacksComponent, message })
+    }
+}
+
 /// Where everything goes.
 #[derive(Debug, Default)]
 pub(super) struct Goals {
@@ -33,6 +46,8 @@ pub(super) struct Goals {
     pub backup: Option<PinnedRef>,
     /// Per component.
     pub components: BTreeMap<String, Goal>,
+    /// Components of which nothing goes back after all.
+    pub staying: BTreeSet<String>,
     /// What is left although one might expect it, in words.
     pub notes: Vec<String>,
 }
@@ -87,23 +102,50 @@ fn to_last_healthy(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
         backup.healthy
             && !backup.components.iter().any(|(name, held)| held.deploy.as_deref().is_some_and(|id| left(name, id)))
     };
-    let Some(backup) = facts.backups.iter().find(stands) else {
+    let standing: Vec<&BackupFacts> = facts.backups.iter().filter(stands).collect();
+    let Some(newest) = standing.first() else {
         let text = "no verified backup was made while a HealthPolicy said that the target was healthy, or its deploys were rolled away \
                     from since: name one with spec.to.backupRef";
         return refuse(Reason::NoHealthyBackup, text);
     };
-    of_backup(facts, backup, format!("the last healthy backup, {}", backup.pinned.name))
+    let goals = |backup: &BackupFacts| {
+        let goals = of_backup(facts, backup, format!("the last healthy backup, {}", backup.pinned.name))?;
+        let lacking = facts
+            .concerned()
+            .filter(|component| component.aspects.code)
+            .find_map(|component| goals.components.get(&component.name).and_then(|goal| goal.lacks(component)));
+        lacking.map_or(Ok(goals), Err)
+    };
+    // One that was made of fewer components, or without data, does not stand for what it lacks.
+    standing.iter().find_map(|backup| goals(backup).ok()).map_or_else(|| goals(newest), Ok)
 }
 
 fn of_backup(facts: &PlanFacts<'_>, backup: &BackupFacts, words: String) -> Result<Goals, PlanRefusal> {
     let mut goals = Goals { words, backup: Some(backup.pinned.clone()), ..Goals::default() };
-    for component in facts.concerned() {
-        let held = held(component, backup)?;
+    for component in facts.concerned().filter(|component| component.takes_from_backup()) {
+        let held = match held(component, backup) {
+            Err(_) if stays(facts, component, backup) => {
+                goals.staying.insert(component.name.clone());
+                goals
+                    .notes
+                    .push(format!("{}: backup {} does not hold it, so it stays", component.name, backup.pinned.name));
+                continue;
+            }
+            held => held?,
+        };
         let mut goal = Goal { deploy: held.deploy.clone(), commit: held.commit.clone(), ..Goal::default() };
         take(component, backup, held, &mut goal)?;
         goals.components.insert(component.name.clone(), goal);
     }
     Ok(goals)
+}
+
+/// Whether a component stays that the backup of what was there before another request does not hold: that request had left it alone.
+fn stays(facts: &PlanFacts<'_>, component: &ComponentFacts, backup: &BackupFacts) -> bool {
+    let spec = &facts.request.spec;
+    let undoes = spec.to.as_ref().is_some_and(|to| to.undo_of.is_some());
+    let any_held = facts.concerned().any(|one| backup.components.contains_key(&one.name));
+    undoes && spec.components.is_none() && any_held && !backup.components.contains_key(&component.name)
 }
 
 /// What a backup holds of a component, if it is still the same resource.
@@ -199,10 +241,6 @@ fn by_deploys(
     }
     add_held(facts, &mut goals, until)?;
     add_branches(facts, &mut goals)?;
-    let placeless = |component: &&ComponentFacts| component.aspects.code || component.aspects.data;
-    for component in facts.concerned().filter(placeless).filter(|one| !goals.components.contains_key(&one.name)) {
-        goals.notes.push(format!("{}: nothing says where it should go back to, so it stays", component.name));
-    }
     Ok(goals)
 }
 
@@ -311,10 +349,9 @@ fn no_backup(of: &str, until: Option<Timestamp>) -> String {
 
 /// A branch goes to the commit of the deploys returned to, if they agree on one.
 fn add_branches(facts: &PlanFacts<'_>, goals: &mut Goals) -> Result<(), PlanRefusal> {
-    let named = facts.request.spec.to.as_ref().is_some_and(|to| to.deploys.is_some());
     for component in facts.concerned().filter(|component| component.branch.is_some() && component.aspects.code) {
-        if named || goals.components.contains_key(&component.name) {
-            continue; // a branch that was not named stays
+        if goals.components.contains_key(&component.name) {
+            continue; // its commit was named
         }
         let commits: BTreeMap<&String, &String> =
             goals.components.iter().filter_map(|(name, goal)| Some((goal.commit.as_ref()?, name))).collect();
