@@ -5,7 +5,9 @@ use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRe
 use crate::api::*;
 use crate::decide::conditions::clip;
 use crate::decide::data;
+use crate::decide::rollback::DEFAULT_DEADLINE;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What can be told from the target and from what it runs on.
 pub(super) fn check(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
@@ -74,6 +76,45 @@ pub(super) fn check_data(facts: &PlanFacts<'_>, goals: &Goals) -> Result<(), Pla
         }
     }
     Ok(())
+}
+
+/// Most bytes of a plan: the status that holds it, with the log of its steps, stays under 256 KiB.
+const MAX_BYTES: usize = 224 * 1024;
+
+/// Whether a plan fits into the request's status and into its time.
+pub(super) fn check_limits(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
+    check_size(request.spec.strategy, plan)?;
+    check_deadline(request, plan)
+}
+
+fn check_size(strategy: Strategy, plan: &Plan) -> Result<(), PlanRefusal> {
+    // A run that undoes its plan holds the undo steps twice: as they were planned, and as they are carried out.
+    let bytes = serde_json::json!([plan, plan.undo]).to_string().len();
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let less = match strategy {
+        Strategy::Gradual => "give fewer percentages in spec.gradual.steps",
+        _ => "name fewer components in spec.components, in several requests if need be",
+    };
+    let (size, room) = (bytes.div_ceil(1024), MAX_BYTES / 1024);
+    let text = format!("the plan takes {size} KiB, and the request's status has room for {room}: {less}");
+    refuse(Reason::InvalidSpec, text)
+}
+
+/// A run that cannot end in time would stop in the middle.
+fn check_deadline(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
+    let given: Option<Duration> = request.spec.deadline.as_ref().and_then(|text| text.parse().ok());
+    let seconds = given.unwrap_or(DEFAULT_DEADLINE).as_secs();
+    if u64::try_from(plan.expected_seconds).is_ok_and(|expected| expected <= seconds) {
+        return Ok(());
+    }
+    let text = format!(
+        "the steps take about {} s, and {} is {seconds} s: make a new request with a longer spec.deadline",
+        plan.expected_seconds,
+        if given.is_some() { "spec.deadline" } else { "the deadline where spec.deadline is absent" },
+    );
+    refuse(Reason::DeadlineExceeded, text)
 }
 
 /// Why the plan waits for a person whatever the policy says.

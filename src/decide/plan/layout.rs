@@ -197,7 +197,7 @@ impl Layout<'_> {
         let mut plan = Plan {
             version: PLAN_VERSION,
             digest: String::new(),
-            to: goals.words.clone(),
+            to: self.no_flag_falls().map_or_else(|| goals.words.clone(), |why| format!("{}; {why}", goals.words)),
             backup_ref: goals.backup.clone(),
             because: aspects::because(request, self.facts.target),
             destructive: self.steps.iter().any(|step| step.destructive),
@@ -239,6 +239,7 @@ impl Layout<'_> {
                 difference.unreadable.join(", ")
             ));
         }
+        self.not_restored.extend(self.unrecorded_flags(work));
         let code = component.aspects.code;
         if let Some(refusal) = goal.lacks(component).filter(|_| code) {
             return Err(refusal);
