@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// Why a Failover does not say where to.
 pub const FAILOVER_HAS_NO_TO: &str =
-    "spec.to does not go with strategy Failover, which sets the variables of each component's failover: leave it out";
+    "to does not go with strategy Failover, which sets the variables of each component's failover: leave it out";
 /// Where a Failback may go.
 pub const FAILBACK_TO_A_BACKUP: &str =
-    "spec.to of strategy Failback is backupRef or undoOf: leave it out for what was there before the failover";
+    "to of strategy Failback is backupRef or undoOf: leave it out for what was there before the failover";
 
 /// Go back.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
