@@ -68,3 +68,57 @@ impl<'a> Order<'a> {
         waiting.copied().min().map_or(Stage::Branch, |first| first.max(Stage::Data))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Stage::{Branch, Code, Data, Flags};
+    use super::*;
+    use serde_json::json;
+
+    /// A target of these components, each with what it depends on.
+    fn target(edges: &[(&str, &[&str])]) -> DeploymentTarget {
+        let component = |(name, needs): &(&str, &[&str])| json!({"name": name, "role": "Other", "dependsOn": needs});
+        let components: Vec<serde_json::Value> = edges.iter().map(component).collect();
+        DeploymentTarget::new("t", serde_json::from_value(json!({"components": components})).unwrap())
+    }
+
+    /// When each is done of `works`, which depend on each other as `edges` say.
+    fn stages(edges: &[(&str, &[&str])], works: &[(&str, Stage)]) -> Vec<Stage> {
+        let target = target(edges);
+        let order = Order::of(&target);
+        let parts: Vec<(&str, Vec<Stage>)> = works.iter().map(|(name, part)| (*name, vec![*part])).collect();
+        let found = order.stages(&parts);
+        works.iter().map(|work| found[work]).collect()
+    }
+
+    #[test]
+    fn a_need_is_found_through_what_is_not_meant_and_not_behind_what_is() {
+        let target = target(&[("page", &["gate", "other"]), ("gate", &["api"]), ("api", &["base"]), ("other", &[])]);
+        let order = Order::of(&target);
+        let meant = |names: &'static [&'static str]| order.nearest("page", move |name| names.contains(&name));
+        assert_eq!(meant(&["api", "base"]), ["api"].into());
+        assert_eq!(meant(&["base", "other"]), ["base", "other"].into());
+        assert!(order.depends("page", "base") && !order.depends("base", "page") && !order.depends("other", "api"));
+    }
+
+    #[test]
+    fn each_is_done_at_its_stage_unless_it_depends_on_a_later_one() {
+        assert_eq!(stages(&[("a", &[]), ("b", &[])], &[("a", Code), ("b", Flags)]), [Code, Flags]);
+        assert_eq!(stages(&[("a", &[]), ("b", &["a"])], &[("a", Code), ("b", Flags)]), [Code, Code]);
+        assert_eq!(stages(&[("a", &[]), ("b", &["a"])], &[("a", Data), ("b", Code)]), [Data, Code]);
+        let chain: &[(&str, &[&str])] = &[("a", &[]), ("x", &["a"]), ("b", &["x"]), ("c", &["b"])];
+        assert_eq!(stages(chain, &[("a", Code), ("b", Data), ("c", Flags)]), [Code, Code, Code]);
+    }
+
+    #[test]
+    fn a_branch_moves_last_or_before_what_depends_on_it() {
+        let edges: &[(&str, &[&str])] = &[("branch", &[]), ("a", &["branch"])];
+        assert_eq!(stages(&[("branch", &[]), ("a", &[])], &[("branch", Branch), ("a", Code)]), [Branch, Code]);
+        assert_eq!(stages(edges, &[("branch", Branch), ("a", Code)]), [Code, Code]);
+        assert_eq!(stages(edges, &[("branch", Branch), ("a", Data)]), [Data, Data]);
+        assert_eq!(stages(edges, &[("branch", Branch), ("a", Flags)]), [Data, Data]);
+        assert_eq!(stages(edges, &[("branch", Branch), ("a", Branch)]), [Branch, Branch]);
+        let after: &[(&str, &[&str])] = &[("api", &[]), ("branch", &["api"]), ("a", &["branch"])];
+        assert_eq!(stages(after, &[("api", Code), ("branch", Branch), ("a", Data)]), [Code, Code, Code]);
+    }
+}
