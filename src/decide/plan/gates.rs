@@ -90,16 +90,17 @@ pub(super) fn check_limits(request: &RollbackRequest, plan: &Plan) -> Result<(),
 fn check_size(strategy: Strategy, plan: &Plan) -> Result<(), PlanRefusal> {
     // A run that undoes its plan holds the undo steps twice: as they were planned, and as they are carried out.
     let bytes = serde_json::json!([plan, plan.undo]).to_string().len();
-    if bytes <= MAX_BYTES {
-        return Ok(());
-    }
+    let steps = plan.steps.len() + plan.release.len();
+    let (takes, room) = match (steps > MAX_STEPS, bytes > MAX_BYTES) {
+        (true, _) => (format!("has {steps} steps"), MAX_STEPS.to_string()),
+        (false, true) => (format!("takes {} KiB", bytes.div_ceil(1024)), (MAX_BYTES / 1024).to_string()),
+        (false, false) => return Ok(()),
+    };
     let less = match strategy {
         Strategy::Gradual => "give fewer percentages in spec.gradual.steps",
         _ => "name fewer components in spec.components, in several requests if need be",
     };
-    let (size, room) = (bytes.div_ceil(1024), MAX_BYTES / 1024);
-    let text = format!("the plan takes {size} KiB, and the request's status has room for {room}: {less}");
-    refuse(Reason::InvalidSpec, text)
+    refuse(Reason::InvalidSpec, format!("the plan {takes}, and the request's status has room for {room}: {less}"))
 }
 
 /// A run that cannot end in time would stop in the middle.

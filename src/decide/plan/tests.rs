@@ -412,6 +412,16 @@ fn a_plan_that_its_status_cannot_hold_is_refused() {
     request.spec.on_step_failure = OnStepFailure::Stop;
     request.spec.gradual.as_mut().unwrap().steps = (0..18).map(|at| 90 - 5 * at).collect();
     assert_eq!(made(&request).unwrap().steps.len(), 18);
+    let few = |at: usize| {
+        let mut few = ComponentFacts { name: format!("flags-{at}"), ..flags.clone() };
+        few.observation.resource = format!("flags-{at}");
+        few.observation.flags.retain(|name, _| name == "PAM_FEATURE_NUMBER_000");
+        few
+    };
+    let of_many = |count: usize| build_for(&request, &target(), (0..count).map(few).collect(), vec![]);
+    assert_eq!(of_many(14).unwrap().steps.len(), 252);
+    let less = "the plan has 270 steps, and the request's status has room for 256: give fewer percentages in spec.gradual.steps";
+    assert_eq!(of_many(15).unwrap_err().message, less);
 }
 
 #[test]

@@ -16,7 +16,7 @@ impl Layout<'_> {
             undo: "let them in again".into(),
         };
         let pause = self.add(component, "pause", EffectClass::SetToValue, words, Change::PauseWrites {}, gate);
-        let after = [needs, &[pause.key.clone()]].concat();
+        let after = [needs, std::slice::from_ref(&pause.key)].concat();
         let size = data.size_bytes;
         let words = Words {
             action: "replace the data by a dump",
