@@ -52,6 +52,9 @@ struct Now {
     failover: Option<BTreeMap<String, String>>,
     #[serde(default)]
     hooks: Vec<HookSpec>,
+    /// Nothing is known of it: it could not be read, and nobody asked about it.
+    #[serde(default)]
+    unread: bool,
 }
 
 /// A verified backup.
@@ -104,6 +107,8 @@ fn flags(all: &BTreeMap<String, String>) -> BTreeMap<String, FlagState> {
 fn spec(name: &str, now: &Now) -> Component {
     let component = serde_json::json!({"name": name, "role": now.role, "dependsOn": now.depends_on});
     let mut component: Component = serde_json::from_value(component).unwrap();
+    let postgres = serde_json::json!({"connectionRef": {"name": "database", "key": "url"}});
+    component.postgres = (now.platform == PlatformName::Postgres).then(|| serde_json::from_value(postgres).unwrap());
     component.failover =
         now.failover.clone().map(|environment| FailoverSpec { environment: Some(environment), redeploy: true });
     component
@@ -239,7 +244,12 @@ fn printed(text: &str) -> String {
     let facts = PlanFacts {
         request: &request,
         target: &target,
-        components: case.components.iter().map(|(name, now)| component(name, now, &request, &target)).collect(),
+        components: case
+            .components
+            .iter()
+            .filter(|(_, now)| !now.unread)
+            .map(|(name, now)| component(name, now, &request, &target))
+            .collect(),
         backups: case.backups.iter().map(backup).collect(),
         digest_names: &digest_names,
     };

@@ -130,8 +130,12 @@ pub struct RuleAction {
 }
 
 /// The RollbackRequest that a rule makes. The plan still waits for a person where the target's policy says so.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.strategy != 'Failover' || !has(self.to)").message(FAILOVER_HAS_NO_TO),
+    validation = Rule::new("self.strategy != 'Failback' || !has(self.to) || has(self.to.backupRef) || has(self.to.undoOf)").message(FAILBACK_TO_A_BACKUP)
+)]
 pub struct RollbackAction {
     /// What goes back.
     pub strategy: Strategy,

@@ -6,6 +6,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Why a Failover does not say where to.
+pub const FAILOVER_HAS_NO_TO: &str =
+    "to does not go with strategy Failover, which sets the variables of each component's failover: leave it out";
+/// Where a Failback may go.
+pub const FAILBACK_TO_A_BACKUP: &str =
+    "to of strategy Failback is backupRef or undoOf: leave it out for what was there before the failover";
+
 /// Go back.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -29,6 +36,8 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("has(self.to) || self.strategy in ['FeatureFlags', 'Failover', 'Failback']")
         .message("spec.to is required for this strategy: name one of backupRef, previous, lastHealthy, deploys, time, undoOf"),
+    validation = Rule::new("self.strategy != 'Failover' || !has(self.to)").message(FAILOVER_HAS_NO_TO),
+    validation = Rule::new("self.strategy != 'Failback' || !has(self.to) || has(self.to.backupRef) || has(self.to.undoOf)").message(FAILBACK_TO_A_BACKUP),
     validation = Rule::new("has(self.gradual) == (self.strategy == 'Gradual')").message("spec.gradual goes with strategy Gradual, and only with it"),
     validation = Rule::new("has(self.issue) == (self.strategy == 'Auto')").message("spec.issue goes with strategy Auto, and only with it"),
     validation = Rule::new("self.strategy != 'Failover' || !has(self.safetyBackup) || self.safetyBackup != 'Skip'")
@@ -46,12 +55,12 @@ pub struct RollbackRequestSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub initiated_by: Option<String>,
-    /// Where to go back to: exactly one of its keys.
+    /// Where to go back to: exactly one of its keys. Absent with strategy `Failover`; may be absent with `FeatureFlags` and `Failback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<RollbackTo>,
     /// What goes back. `Code`: deploys and branch. `Environment`: variables. `Database`: data. `FeatureFlags`: flags, all off where `to` is
     /// absent. `Gradual`: percentages of flags, step by step. `Full`: all of these. `Auto`: what `issue` asks for. `Failover`: the variables of
-    /// each component's `failover`; `Failback` takes them back.
+    /// each component's `failover`; `Failback` takes them back, to what was there before the failover or to `to.backupRef` or `to.undoOf`.
     pub strategy: Strategy,
     /// What is wrong, for strategy `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +84,8 @@ pub struct RollbackRequestSpec {
     /// What a failed step means. `Stop` (default): nothing more is done. `Undo` or `Continue`.
     #[serde(default)]
     pub on_step_failure: OnStepFailure,
-    /// Longest time for the whole run, from its creation. Default `1h`. After it no further step begins.
+    /// Longest time for the whole run, from its creation. Default `1h`. After it no further step begins; a plan that is expected to take
+    /// longer is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DurationText>,
     /// First seen later than this, the request is cancelled unrun: so that a repository applied to a new cluster does not roll back again.
@@ -110,17 +120,17 @@ pub struct RollbackTo {
     /// The last good deploy before the current one, per component.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Empty>,
-    /// The newest backup that was healthy.
+    /// The newest backup that was healthy and holds what the strategy needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_healthy: Option<Empty>,
-    /// The good deploy seen in a dashboard: component to deploy id or commit.
+    /// The good deploy seen in a dashboard: component to deploy id or commit. Other components stay altogether.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 253}))]
     pub deploys: Option<std::collections::BTreeMap<String, String>>,
-    /// What was live at this time, RFC 3339.
+    /// What was live at this time, RFC 3339. Values, flags and data come from the newest fitting backup that was finished by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
-    /// The state before another RollbackRequest.
+    /// The state before another RollbackRequest: its safety backup. Without `components`, those stay that it does not hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo_of: Option<LocalRef>,
 }

@@ -4,6 +4,7 @@ mod aspects;
 mod environment;
 mod gates;
 mod layout;
+mod order;
 mod resolve;
 mod steps;
 mod undo;
@@ -50,6 +51,11 @@ impl ComponentFacts {
     /// Whether a deploy tells what it goes back to.
     fn has_deploys(&self) -> bool {
         self.capabilities.roll_back && (self.aspects.code || self.aspects.environment != Want::No)
+    }
+
+    /// Whether anything of it goes to what a backup holds: flags that are switched off need none.
+    fn takes_from_backup(&self) -> bool {
+        self.aspects != Aspects { flags: Flags::Off, ..Aspects::default() }
     }
 }
 
@@ -103,9 +109,11 @@ pub struct PlanFacts<'a> {
 }
 
 impl PlanFacts<'_> {
-    /// Components of which something goes back.
+    /// Components of which something goes back. With `to.deploys` those that it names: the others stay altogether.
     fn concerned(&self) -> impl Iterator<Item = &ComponentFacts> {
-        self.components.iter().filter(|component| component.aspects.any())
+        let named = self.request.spec.to.as_ref().and_then(|to| to.deploys.as_ref());
+        let is_named = move |component: &&ComponentFacts| named.is_none_or(|named| named.contains_key(&component.name));
+        self.components.iter().filter(|component| component.aspects.any()).filter(is_named)
     }
 }
 
@@ -133,7 +141,10 @@ pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
     let goals = resolve::resolve(facts)?;
     gates::check_data(facts, &goals)?;
     let mut plan = layout::lay_out(facts, &goals)?;
-    plan.confirm_because = gates::confirm_because(facts, &goals, &plan);
+    let migrations = gates::migrations(facts, &goals, &plan);
+    plan.confirm_because = gates::confirm_because(&plan, &migrations);
+    plan.not_restored.extend(migrations.untold);
+    gates::check_limits(facts.request, &plan)?;
     plan.digest = digest(facts, &plan);
     crate::decide::plan_lint::lint(&plan)?;
     Ok(plan)

@@ -1,10 +1,13 @@
 //! What stops a plan before any effect, and what makes it wait for a person whatever the policy says.
 
-use super::resolve::{Goals, backup_of};
-use super::{ComponentFacts, PlanFacts, PlanRefusal, refuse};
+use super::resolve::{Goals, is_of_then};
+use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse};
 use crate::api::*;
+use crate::decide::conditions::clip;
 use crate::decide::data;
+use crate::decide::rollback::DEFAULT_DEADLINE;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What can be told from the target and from what it runs on.
 pub(super) fn check(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
@@ -75,8 +78,48 @@ pub(super) fn check_data(facts: &PlanFacts<'_>, goals: &Goals) -> Result<(), Pla
     Ok(())
 }
 
+/// Most bytes of a plan: the status that holds it, with the log of its steps, stays under 256 KiB.
+const MAX_BYTES: usize = 224 * 1024;
+
+/// Whether a plan fits into the request's status and into its time.
+pub(super) fn check_limits(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
+    check_size(request.spec.strategy, plan)?;
+    check_deadline(request, plan)
+}
+
+fn check_size(strategy: Strategy, plan: &Plan) -> Result<(), PlanRefusal> {
+    // A run that undoes its plan holds the undo steps twice: as they were planned, and as they are carried out.
+    let bytes = serde_json::json!([plan, plan.undo]).to_string().len();
+    let steps = plan.steps.len() + plan.release.len();
+    let (takes, room) = match (steps > MAX_STEPS, bytes > MAX_BYTES) {
+        (true, _) => (format!("has {steps} steps"), MAX_STEPS.to_string()),
+        (false, true) => (format!("takes {} KiB", bytes.div_ceil(1024)), (MAX_BYTES / 1024).to_string()),
+        (false, false) => return Ok(()),
+    };
+    let less = match strategy {
+        Strategy::Gradual => "give fewer percentages in spec.gradual.steps",
+        _ => "name fewer components in spec.components, in several requests if need be",
+    };
+    refuse(Reason::InvalidSpec, format!("the plan {takes}, and the request's status has room for {room}: {less}"))
+}
+
+/// A run that cannot end in time would stop in the middle.
+fn check_deadline(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
+    let given: Option<Duration> = request.spec.deadline.as_ref().and_then(|text| text.parse().ok());
+    let seconds = given.unwrap_or(DEFAULT_DEADLINE).as_secs();
+    if u64::try_from(plan.expected_seconds).is_ok_and(|expected| expected <= seconds) {
+        return Ok(());
+    }
+    let text = format!(
+        "the steps take about {} s, and {} is {seconds} s: make a new request with a longer spec.deadline",
+        plan.expected_seconds,
+        if given.is_some() { "spec.deadline" } else { "the deadline where spec.deadline is absent" },
+    );
+    refuse(Reason::DeadlineExceeded, text)
+}
+
 /// Why the plan waits for a person whatever the policy says.
-pub(super) fn confirm_because(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> {
+pub(super) fn confirm_because(plan: &Plan, migrations: &Migrations) -> Vec<String> {
     let mut why = Vec::new();
     for step in plan.steps.iter().filter(|step| step.class == EffectClass::Destructive) {
         why.push(format!("step {} replaces the data of {}", step.key, step.component));
@@ -89,41 +132,77 @@ pub(super) fn confirm_because(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan)
         SafetyBackup::SkipData => {}
         SafetyBackup::Skip => why.push("spec.safetyBackup is Skip: nothing of the present state is kept".into()),
     }
-    why.extend(migrations(facts, goals, plan));
-    why.iter().map(|text| crate::decide::conditions::clip(text)).collect()
+    why.extend(migrations.ask.iter().cloned());
+    why.iter().map(|text| clip(text)).collect()
 }
 
 pub(super) fn moves_data(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(step.change, Change::RestoreData { .. }))
 }
 
-/// Code that would go back past a migration while the data stays as the migration left it.
-fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> {
+/// What is known of migrations that code would go back past while the data stays as they left it.
+#[derive(Default)]
+pub(super) struct Migrations {
+    /// Why a person is asked.
+    ask: Vec<String>,
+    /// What cannot be told.
+    pub untold: Vec<String>,
+}
+
+pub(super) fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Migrations {
+    let mut found = Migrations::default();
     let moves_code =
         plan.steps.iter().any(|step| matches!(step.change, Change::RollBackDeploy { .. } | Change::MoveBranch { .. }));
     if !moves_code {
-        return Vec::new();
+        return found;
     }
-    let named = goals.backup.as_ref().and_then(|wanted| facts.backups.iter().find(|backup| backup.pinned == *wanted));
-    let Some(backup) = named.or_else(|| backup_of(facts, &goals.components, None)) else { return Vec::new() };
-    let restored: BTreeSet<&str> = plan
-        .steps
-        .iter()
-        .filter(|step| matches!(step.change, Change::RestoreData { .. }))
-        .map(|step| step.component.as_str())
-        .collect();
-    let stays = |component: &&ComponentFacts| !restored.contains(component.name.as_str());
-    let gate = |component: &ComponentFacts| {
-        let now = component.observation.database.as_ref()?.schema_version.clone()?;
-        let held = backup.components.get(&component.name)?;
-        let then = held.schema_version.clone();
-        (then.as_ref() != Some(&now)).then(|| {
-            let then = then.unwrap_or_else(|| "none".into());
-            format!(
-                "the code goes back past a migration: {} is at {now}, and was at {then} in backup {}; its data stays as it is",
-                component.name, backup.pinned.name
-            )
-        })
+    for name in databases_that_stay(facts, plan) {
+        let component = facts.components.iter().find(|component| component.name == name);
+        let untold =
+            |why: &str| clip(&format!("{name}: whether the code goes back past a migration cannot be told: {why}"));
+        let Some((component, database)) = component.and_then(|one| Some((one, one.observation.database.as_ref()?)))
+        else {
+            found.untold.push(untold("the database could not be read"));
+            found.ask.extend(found.untold.last().cloned());
+            continue;
+        };
+        let Some(now) = &database.schema_version else { continue };
+        match held_then(facts, goals, component) {
+            None => found.untold.push(untold("no verified backup of what the code goes back to holds it")),
+            Some((backup, held)) if held.schema_version.as_ref() != Some(now) => {
+                let then = held.schema_version.as_deref().unwrap_or("none");
+                found.ask.push(format!(
+                    "the code goes back past a migration: {name} is at {now}, and was at {then} in backup {}; its data stays as it is",
+                    backup.pinned.name
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+/// Databases of the target that the plan does not restore, read or not.
+fn databases_that_stay<'a>(facts: &'a PlanFacts<'_>, plan: &Plan) -> BTreeSet<&'a str> {
+    let listed = facts.target.spec.components.iter().filter(|one| one.postgres.is_some()).map(|one| one.name.as_str());
+    let read = facts.components.iter().filter(|one| one.observation.database.is_some()).map(|one| one.name.as_str());
+    let restored = |name: &str| {
+        plan.steps.iter().any(|step| step.component == name && matches!(step.change, Change::RestoreData { .. }))
     };
-    facts.components.iter().filter(stays).filter_map(gate).collect()
+    listed.chain(read).filter(|name| !restored(name)).collect()
+}
+
+/// The database in the backup that values come from, else in the newest one of what the code goes back to.
+fn held_then<'a>(
+    facts: &'a PlanFacts<'_>,
+    goals: &Goals,
+    database: &ComponentFacts,
+) -> Option<(&'a BackupFacts, &'a BackupComponentFacts)> {
+    let held = |backup: &'a BackupFacts| {
+        let held = backup.components.get(&database.name)?;
+        (held.resource == database.observation.resource).then_some((backup, held))
+    };
+    let chosen = facts.backups.iter().filter(|backup| goals.backup.as_ref() == Some(&backup.pinned));
+    let fitting = facts.backups.iter().filter(|backup| is_of_then(facts, &goals.components, backup));
+    chosen.chain(fitting).find_map(held)
 }

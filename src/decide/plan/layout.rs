@@ -1,11 +1,13 @@
 //! The order of a plan: which steps there are, which of them wait for which, and what stands around them.
 //!
-//! Freeze, then (after the safety backup) hooks, flags, pause of writes, data, variables, code, resume of writes, branch, pin, hooks.
-//! Components that do not depend on each other go at the same time.
+//! Freeze, then (after the safety backup) hooks, flags, pause of writes, data, variables, code, resume of writes, pin, branch, hooks.
+//! What depends on a component comes after all of it: such flags and data come later, such a branch moves sooner. Components that do not
+//! depend on each other go at the same time.
 
 use super::aspects::Failing;
 use super::environment::{Difference, difference};
 use super::gates::moves_data;
+use super::order::{Order, Stage, Stages};
 use super::resolve::{Goal, Goals};
 use super::{ComponentFacts, Plan, PlanFacts, PlanRefusal, aspects, undo};
 use crate::api::*;
@@ -37,7 +39,7 @@ pub(super) fn lay_out(facts: &PlanFacts<'_>, goals: &Goals) -> Result<Plan, Plan
         values_backup: goals.backup.clone(),
     };
     let mut works = Vec::new();
-    for component in in_order(facts) {
+    for component in in_order(facts).into_iter().filter(|component| !goals.staying.contains(&component.name)) {
         let goal = goals.components.get(&component.name).cloned().unwrap_or_default();
         let difference = goal.variables.as_ref().map(|wanted| difference(&component.variables, wanted));
         let work = Work { component, goal, difference };
@@ -64,12 +66,13 @@ const fn rank(role: Role) -> u8 {
 
 /// Components in the order in which they are listed: what others depend on first, then by role, then by name. Circles were refused before.
 fn in_order<'a>(facts: &'a PlanFacts<'_>) -> Vec<&'a ComponentFacts> {
+    let order = Order::of(facts.target);
     let mut left: Vec<&ComponentFacts> = facts.concerned().collect();
     left.sort_by(|a, b| (rank(a.role), &a.name).cmp(&(rank(b.role), &b.name)));
     let mut ordered: Vec<&ComponentFacts> = Vec::new();
     while !left.is_empty() {
-        let waits = |c: &&ComponentFacts| c.depends_on.iter().any(|need| left.iter().any(|other| other.name == *need));
-        let free = left.iter().position(|c| !waits(c)).unwrap_or(0);
+        let waits = |one: &&ComponentFacts| left.iter().any(|other| order.depends(&one.name, &other.name));
+        let free = left.iter().position(|one| !waits(one)).unwrap_or(0);
         ordered.push(left.remove(free));
     }
     ordered
@@ -83,20 +86,26 @@ impl Layout<'_> {
         }
         let first = self.steps.len();
         let mut gate = self.keys_from(0);
-        gate = self.barrier(gate, |layout, gate| {
-            works.iter().for_each(|work| layout.hooks(work.component, HookTime::BeforeRollback, gate));
-        });
-        gate = self.barrier(gate, |layout, gate| works.iter().for_each(|work| layout.flags(work, gate)));
-        let paused = self.steps.len();
-        gate = self.barrier(gate, |layout, gate| works.iter().for_each(|work| layout.data(work, gate)));
-        self.values_and_code(works, &gate)?;
-        let gate = self.leaves(first);
-        self.resume(paused, &gate);
-        let gate = self.code_gate(first);
         for work in works {
-            self.branch(work, &gate);
+            self.hooks(work.component, HookTime::BeforeRollback, &gate);
+        }
+        // A hook is called even where the freeze failed; what comes after it must not be done then.
+        gate.extend(self.keys_from(first));
+        let order = Order::of(self.facts.target);
+        let parts: Vec<(&str, Vec<Stage>)> =
+            works.iter().map(|work| (work.component.name.as_str(), self.parts(work))).collect();
+        let stages = order.stages(&parts);
+        for stage in [Stage::Flags, Stage::Data, Stage::Code] {
+            gate = self.stage(works, &order, &stages, stage, gate)?;
+        }
+        let resumed = self.steps.len();
+        self.resume(first, &gate);
+        // The same holds of a resume: it comes however the code went.
+        gate.extend(self.keys_from(resumed));
+        for work in works {
             self.pin(work.component);
         }
+        self.stage(works, &order, &stages, Stage::Branch, gate)?;
         let leaves = self.leaves(0);
         for work in works {
             self.hooks(work.component, HookTime::AfterRollback, &leaves);
@@ -104,32 +113,68 @@ impl Layout<'_> {
         Ok(first)
     }
 
-    /// Lays out a phase whose steps wait for `gate`. What comes after it waits for all of the phase, or for `gate` where it is empty.
-    fn barrier(&mut self, gate: Vec<String>, phase: impl FnOnce(&mut Self, &[String])) -> Vec<String> {
-        let from = self.steps.len();
-        phase(self, &gate);
-        if self.steps.len() == from { gate } else { self.leaves(from) }
+    /// What there is to do for a component.
+    fn parts(&self, work: &Work<'_>) -> Vec<Stage> {
+        let written = work.difference.as_ref().is_some_and(|difference| !difference.is_empty());
+        let moves_deploy = Self::deploy_moves(work.component, &work.goal);
+        let parts = [
+            (Stage::Flags, self.flags_move(work)),
+            (Stage::Data, work.goal.data.is_some()),
+            (Stage::Code, written || moves_deploy),
+            (Stage::Branch, Self::branch_moves(work.component, &work.goal)),
+        ];
+        parts.into_iter().filter(|(_, is_there)| *is_there).map(|(part, _)| part).collect()
     }
 
-    /// Variables, then code, per component; one that depends on another waits for all of it.
-    fn values_and_code(&mut self, works: &[Work<'_>], gate: &[String]) -> Result<(), PlanRefusal> {
+    /// Lays out what is done at a stage: everything waits for `gate`, and a component for those that it depends on. Gives what comes after
+    /// the stage waits for.
+    fn stage(
+        &mut self,
+        works: &[Work<'_>],
+        order: &Order<'_>,
+        stages: &Stages<'_>,
+        stage: Stage,
+        gate: Vec<String>,
+    ) -> Result<Vec<String>, PlanRefusal> {
+        let from = self.steps.len();
         let mut done: BTreeMap<&str, String> = BTreeMap::new();
         for work in works {
-            let mut after = gate.to_vec();
-            after.extend(work.component.depends_on.iter().filter_map(|need| done.get(need.as_str()).cloned()));
-            let from = self.steps.len();
-            self.environment(work, &after);
-            if let Some(last) = self.last_from(from) {
-                after = vec![last];
+            let name = work.component.name.as_str();
+            let mut needs: Vec<String> =
+                order.nearest(name, |need| done.contains_key(need)).iter().map(|need| done[need].clone()).collect();
+            for part in [Stage::Flags, Stage::Data, Stage::Code, Stage::Branch] {
+                if stages.get(&(name, part)) != Some(&stage) {
+                    continue;
+                }
+                let before = self.steps.len();
+                self.part(work, part, &gate, &needs)?;
+                if let Some(last) = self.last_from(before) {
+                    needs = vec![last.clone()];
+                    done.insert(name, last);
+                }
             }
-            self.code(work, &after)?;
-            // Nothing to do here: whoever depends on this one waits for what it waits for.
-            let last = self.last_from(from).or_else(|| {
-                work.component.depends_on.iter().filter_map(|need| done.get(need.as_str()).cloned()).next_back()
-            });
-            done.extend(last.map(|last| (work.component.name.as_str(), last)));
+        }
+        Ok(if self.steps.len() == from { gate } else { self.leaves(from) })
+    }
+
+    /// One part of the work of a component, after `gate` and after `needs`.
+    fn part(&mut self, work: &Work<'_>, part: Stage, gate: &[String], needs: &[String]) -> Result<(), PlanRefusal> {
+        let after = [gate, needs].concat();
+        match part {
+            Stage::Flags => self.flags(work, &after),
+            Stage::Data => self.data(work, gate, needs),
+            Stage::Code => self.values_and_code(work, &after)?,
+            Stage::Branch => self.branch(work, &after),
         }
         Ok(())
+    }
+
+    /// Variables, then code: old code must not start without its variables.
+    fn values_and_code(&mut self, work: &Work<'_>, after: &[String]) -> Result<(), PlanRefusal> {
+        let from = self.steps.len();
+        self.environment(work, after);
+        let after = self.last_from(from).map_or_else(|| after.to_vec(), |last| vec![last]);
+        self.code(work, &after)
     }
 
     fn last_from(&self, from: usize) -> Option<String> {
@@ -146,19 +191,13 @@ impl Layout<'_> {
         self.keys_from(from).into_iter().filter(|key| !waited(key)).collect()
     }
 
-    /// What a branch waits for: every step from `from` on that no other waits for, or the freeze where there is none.
-    fn code_gate(&self, from: usize) -> Vec<String> {
-        let leaves = self.leaves(from);
-        if leaves.is_empty() { self.keys_from(0) } else { leaves }
-    }
-
     fn plan(self, goals: &Goals, first: usize) -> Plan {
         let (facts, request) = (self.facts, self.facts.request);
         let key_of_first = self.steps.get(first).map(|step| step.key.clone());
         let mut plan = Plan {
             version: PLAN_VERSION,
             digest: String::new(),
-            to: goals.words.clone(),
+            to: self.no_flag_falls().map_or_else(|| goals.words.clone(), |why| format!("{}; {why}", goals.words)),
             backup_ref: goals.backup.clone(),
             because: aspects::because(request, self.facts.target),
             destructive: self.steps.iter().any(|step| step.destructive),
@@ -200,37 +239,14 @@ impl Layout<'_> {
                 difference.unreadable.join(", ")
             ));
         }
-        let code = component.aspects.code && self.says_where(work)?;
+        self.not_restored.extend(self.unrecorded_flags(work));
+        let code = component.aspects.code;
+        if let Some(refusal) = goal.lacks(component).filter(|_| code) {
+            return Err(refusal);
+        }
         let environment = work.difference.as_ref().is_some_and(|difference| !difference.is_empty());
         let moves = code && (Self::deploy_moves(component, goal) || Self::branch_moves(component, goal));
         Ok(environment || moves || goal.data.is_some() || self.flags_move(work))
-    }
-
-    /// Whether the goal says where the code goes. Only `to.deploys` may leave a component out.
-    fn says_where(&self, work: &Work<'_>) -> Result<bool, PlanRefusal> {
-        let (component, goal) = (work.component, &work.goal);
-        let may_stay = self.facts.request.spec.to.as_ref().is_some_and(|to| to.deploys.is_some());
-        let lacks = |what: &str| {
-            let text = format!("component {}: the backup names no {what}", component.name);
-            super::refuse(Reason::BackupLacksComponent, text)
-        };
-        match (component.capabilities.roll_back, component.capabilities.move_branch) {
-            (true, _) if goal.deploy.is_none() => {
-                if may_stay {
-                    Ok(false)
-                } else {
-                    lacks("deploy that was live")
-                }
-            }
-            (_, true) if goal.commit.is_none() => {
-                if may_stay {
-                    Ok(false)
-                } else {
-                    lacks("commit")
-                }
-            }
-            _ => Ok(true),
-        }
     }
 
     pub(super) fn deploy_moves(component: &ComponentFacts, goal: &Goal) -> bool {

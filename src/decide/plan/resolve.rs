@@ -7,7 +7,7 @@ use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRe
 use crate::api::*;
 use crate::decide::facts::{Deploy, Variable, Variables};
 use k8s_openapi::jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where one component goes.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,19 @@ pub(super) struct Goal {
     pub data: Option<CapturedData>,
 }
 
+impl Goal {
+    /// Why code cannot go back to this, where nothing says which deploy or commit it is.
+    pub(super) fn lacks(&self, component: &ComponentFacts) -> Option<PlanRefusal> {
+        let what = match (component.capabilities.roll_back, component.capabilities.move_branch) {
+            (true, _) if self.deploy.is_none() => "deploy that was live",
+            (_, true) if self.commit.is_none() => "commit",
+            _ => return None,
+        };
+        let message = format!("component {}: the backup names no {what}", component.name);
+        Some(PlanRefusal { reason: Reason::BackupLacksComponent, message })
+    }
+}
+
 /// Where everything goes.
 #[derive(Debug, Default)]
 pub(super) struct Goals {
@@ -33,12 +46,15 @@ pub(super) struct Goals {
     pub backup: Option<PinnedRef>,
     /// Per component.
     pub components: BTreeMap<String, Goal>,
+    /// Components of which nothing goes back after all.
+    pub staying: BTreeSet<String>,
     /// What is left although one might expect it, in words.
     pub notes: Vec<String>,
 }
 
 pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
     let spec = &facts.request.spec;
+    check_to(spec)?;
     let Some(to) = &spec.to else {
         return match spec.strategy {
             Strategy::Failover => failover(facts),
@@ -55,6 +71,16 @@ pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
         RollbackTo { deploys: Some(named), .. } => deploys::named(facts, named),
         RollbackTo { time: Some(time), .. } => deploys::at_time(facts, time.0),
         _ => deploys::previous(facts),
+    }
+}
+
+/// What the definition refuses as well: a request may be older than its rule.
+fn check_to(spec: &RollbackRequestSpec) -> Result<(), PlanRefusal> {
+    let names_backup = |to: &RollbackTo| to.backup_ref.is_some() || to.undo_of.is_some();
+    match (spec.strategy, &spec.to) {
+        (Strategy::Failover, Some(_)) => refuse(Reason::InvalidSpec, FAILOVER_HAS_NO_TO),
+        (Strategy::Failback, Some(to)) if !names_backup(to) => refuse(Reason::InvalidSpec, FAILBACK_TO_A_BACKUP),
+        _ => Ok(()),
     }
 }
 
@@ -76,23 +102,50 @@ fn to_last_healthy(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
         backup.healthy
             && !backup.components.iter().any(|(name, held)| held.deploy.as_deref().is_some_and(|id| left(name, id)))
     };
-    let Some(backup) = facts.backups.iter().find(stands) else {
+    let standing: Vec<&BackupFacts> = facts.backups.iter().filter(stands).collect();
+    let Some(newest) = standing.first() else {
         let text = "no verified backup was made while a HealthPolicy said that the target was healthy, or its deploys were rolled away \
                     from since: name one with spec.to.backupRef";
         return refuse(Reason::NoHealthyBackup, text);
     };
-    of_backup(facts, backup, format!("the last healthy backup, {}", backup.pinned.name))
+    let goals = |backup: &BackupFacts| {
+        let goals = of_backup(facts, backup, format!("the last healthy backup, {}", backup.pinned.name))?;
+        let lacking = facts
+            .concerned()
+            .filter(|component| component.aspects.code)
+            .find_map(|component| goals.components.get(&component.name).and_then(|goal| goal.lacks(component)));
+        lacking.map_or(Ok(goals), Err)
+    };
+    // One that was made of fewer components, or without data, does not stand for what it lacks.
+    standing.iter().find_map(|backup| goals(backup).ok()).map_or_else(|| goals(newest), Ok)
 }
 
 fn of_backup(facts: &PlanFacts<'_>, backup: &BackupFacts, words: String) -> Result<Goals, PlanRefusal> {
     let mut goals = Goals { words, backup: Some(backup.pinned.clone()), ..Goals::default() };
-    for component in facts.concerned() {
-        let held = held(component, backup)?;
+    for component in facts.concerned().filter(|component| component.takes_from_backup()) {
+        let held = match held(component, backup) {
+            Err(_) if stays(facts, component, backup) => {
+                goals.staying.insert(component.name.clone());
+                goals
+                    .notes
+                    .push(format!("{}: backup {} does not hold it, so it stays", component.name, backup.pinned.name));
+                continue;
+            }
+            held => held?,
+        };
         let mut goal = Goal { deploy: held.deploy.clone(), commit: held.commit.clone(), ..Goal::default() };
         take(component, backup, held, &mut goal)?;
         goals.components.insert(component.name.clone(), goal);
     }
     Ok(goals)
+}
+
+/// Whether a component stays that the backup of what was there before another request does not hold: that request had left it alone.
+fn stays(facts: &PlanFacts<'_>, component: &ComponentFacts, backup: &BackupFacts) -> bool {
+    let spec = &facts.request.spec;
+    let undoes = spec.to.as_ref().is_some_and(|to| to.undo_of.is_some());
+    let any_held = facts.concerned().any(|one| backup.components.contains_key(&one.name));
+    undoes && spec.components.is_none() && any_held && !backup.components.contains_key(&component.name)
 }
 
 /// What a backup holds of a component, if it is still the same resource.
@@ -123,7 +176,8 @@ fn take(
 ) -> Result<(), PlanRefusal> {
     let aspects = component.aspects;
     goal.variables = match aspects.failover {
-        Some(Failing::Back) => Some(failed_back(component, held.variables.as_ref())),
+        // Without the variables of then, every one of the failover would be deleted.
+        Some(Failing::Back) => held.variables.as_ref().map(|before| failed_back(component, before)),
         _ => held.variables.clone().filter(|_| aspects.environment != Want::No),
     };
     if matches!(aspects.flags, Flags::Recorded | Flags::Gradual) {
@@ -162,10 +216,10 @@ fn failover(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
 }
 
 /// The variables as they are now, with those of the failover as they were before it.
-fn failed_back(component: &ComponentFacts, before: Option<&Variables>) -> Variables {
+fn failed_back(component: &ComponentFacts, before: &Variables) -> Variables {
     let mut wanted = component.variables.clone();
     for name in component.failover.iter().flatten().map(|(name, _)| name) {
-        match before.and_then(|before| before.get(name)) {
+        match before.get(name) {
             Some(variable) => wanted.insert(name.clone(), variable.clone()),
             None => wanted.remove(name),
         };
@@ -187,10 +241,6 @@ fn by_deploys(
     }
     add_held(facts, &mut goals, until)?;
     add_branches(facts, &mut goals)?;
-    let placeless = |component: &&ComponentFacts| component.aspects.code || component.aspects.data;
-    for component in facts.concerned().filter(placeless).filter(|one| !goals.components.contains_key(&one.name)) {
-        goals.notes.push(format!("{}: nothing says where it should go back to, so it stays", component.name));
-    }
     Ok(goals)
 }
 
@@ -200,24 +250,40 @@ fn must_be_held(component: &ComponentFacts) -> bool {
     aspects.environment == Want::Yes || aspects.flags == Flags::Recorded || aspects.data
 }
 
-/// The newest verified backup in which every component ran the deploy returned to.
-pub(super) fn backup_of<'a>(
+/// The newest verified backup in which every component ran the deploy returned to, finished by `until`.
+fn backup_of<'a>(
     facts: &'a PlanFacts<'_>,
     goals: &BTreeMap<String, Goal>,
     until: Option<Timestamp>,
 ) -> Option<&'a BackupFacts> {
-    let ran = |backup: &BackupFacts| {
-        facts.concerned().filter(|component| component.has_deploys()).all(|component| {
-            let goal = goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
-            goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.deploy.as_ref() == goal)
-        })
-    };
-    let anchored = goals.values().any(|goal| goal.deploy.is_some());
+    // What a backup of later holds of a deploy may have been written after the time that was asked for.
     let in_time = |backup: &BackupFacts| until.is_none_or(|until| backup.finished.is_some_and(|done| done <= until));
     // Without a deploy to recognise it by, only its time tells a backup.
-    facts.backups.iter().find(|backup| {
-        holds_all(facts, backup) && if anchored { ran(backup) } else { until.is_some() && in_time(backup) }
+    let told = until.is_some() || names_deploy(goals);
+    facts.backups.iter().find(|backup| told && holds_all(facts, backup) && ran(facts, goals, backup) && in_time(backup))
+}
+
+fn names_deploy(goals: &BTreeMap<String, Goal>) -> bool {
+    goals.values().any(|goal| goal.deploy.is_some())
+}
+
+/// Whether every component ran the deploy returned to when a backup was made.
+fn ran(facts: &PlanFacts<'_>, goals: &BTreeMap<String, Goal>, backup: &BackupFacts) -> bool {
+    facts.concerned().filter(|component| component.has_deploys()).all(|component| {
+        let goal = goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
+        goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.deploy.as_ref() == goal)
     })
+}
+
+/// Whether a backup was made of what the code goes back to, by its deploys or else by the heads of its branches.
+pub(super) fn is_of_then(facts: &PlanFacts<'_>, goals: &BTreeMap<String, Goal>, backup: &BackupFacts) -> bool {
+    let heads = || {
+        facts.concerned().filter(|component| component.branch.is_some()).all(|component| {
+            let goal = goals.get(&component.name).and_then(|goal| goal.commit.as_ref());
+            goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.commit.as_ref() == goal)
+        })
+    };
+    if names_deploy(goals) { ran(facts, goals, backup) } else { heads() }
 }
 
 /// Whether a backup holds all that the request cannot go without.
@@ -251,11 +317,7 @@ fn add_held(facts: &PlanFacts<'_>, goals: &mut Goals, until: Option<Timestamp>) 
             }
             return Ok(());
         }
-        let text = format!(
-            "no verified backup holds {} with the deploys returned to: strategy Code needs no values, or name a backup with spec.to.backupRef",
-            must.join(", ")
-        );
-        return refuse(Reason::NoBackupForDeploy, text);
+        return refuse(Reason::NoBackupForDeploy, no_backup(&must.join(", "), until));
     };
     for component in wanting {
         if !backup.components.contains_key(&component.name) && !must_be_held(component) {
@@ -274,12 +336,22 @@ fn add_held(facts: &PlanFacts<'_>, goals: &mut Goals, until: Option<Timestamp>) 
     Ok(())
 }
 
+fn no_backup(of: &str, until: Option<Timestamp>) -> String {
+    match until {
+        Some(until) => format!(
+            "no verified backup of before {until} holds {of} as it was then: choose a later time, or name a backup with spec.to.backupRef"
+        ),
+        None => format!(
+            "no verified backup holds {of} with the deploys returned to: strategy Code needs no values, or name a backup with spec.to.backupRef"
+        ),
+    }
+}
+
 /// A branch goes to the commit of the deploys returned to, if they agree on one.
 fn add_branches(facts: &PlanFacts<'_>, goals: &mut Goals) -> Result<(), PlanRefusal> {
-    let named = facts.request.spec.to.as_ref().is_some_and(|to| to.deploys.is_some());
     for component in facts.concerned().filter(|component| component.branch.is_some() && component.aspects.code) {
-        if named || goals.components.contains_key(&component.name) {
-            continue; // a branch that was not named stays
+        if goals.components.contains_key(&component.name) {
+            continue; // its commit was named
         }
         let commits: BTreeMap<&String, &String> =
             goals.components.iter().filter_map(|(name, goal)| Some((goal.commit.as_ref()?, name))).collect();

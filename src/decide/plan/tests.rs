@@ -360,3 +360,84 @@ fn what_must_be_read_of_a_component_follows_from_what_it_concerns() {
     assert_eq!(of(Want::No, Some(Failing::Over)), (false, true));
     assert_eq!(of(Want::No, Some(Failing::Back)), (true, true));
 }
+
+#[test]
+fn a_failback_deletes_nothing_because_a_backup_was_not_opened() {
+    let mut over = backend();
+    over.failover = Some([("B".to_owned(), "2".to_owned())].into());
+    let mut closed = backup();
+    closed.components.get_mut("backend").unwrap().variables = None;
+    let request = request(to_backup(), Strategy::Failback);
+    assert!(build_for(&request, &target(), vec![over.clone()], vec![closed]).unwrap().steps.is_empty());
+    let opened = build_for(&request, &target(), vec![over], vec![backup()]).unwrap();
+    assert_eq!(opened.steps[1].to, "change B");
+}
+
+/// A hundred flags at 100 %, lowered in twenty stages.
+fn gradual_of_a_hundred() -> (RollbackRequest, ComponentFacts) {
+    let mut flags = source(BranchRollback::ForcedMove);
+    (flags.name, flags.role, flags.platform) = ("flags".into(), Role::FeatureFlags, PlatformName::FeatureFlags);
+    (flags.branch, flags.capabilities) = (None, Capabilities { flags: true, ..Capabilities::default() });
+    let on = FlagState { enabled: true, percentage: Some(100) };
+    flags.observation.flags = (0..100).map(|at| (format!("PAM_FEATURE_NUMBER_{at:03}"), on)).collect();
+    let mut request = request(to_previous(), Strategy::Gradual);
+    request.spec.gradual =
+        Some(GradualSpec { steps: (0..20).map(|at| 95 - 5 * at).collect(), interval: DurationText("1m".into()) });
+    request.spec.on_step_failure = OnStepFailure::Undo;
+    (request, flags)
+}
+
+#[test]
+fn the_words_of_many_flags_are_cut_and_the_change_names_them_all() {
+    let (mut request, flags) = gradual_of_a_hundred();
+    request.spec.gradual.as_mut().unwrap().steps.truncate(6);
+    let plan = build_for(&request, &target(), vec![flags], vec![]).unwrap();
+    assert_eq!(plan.steps.len(), 6);
+    for step in plan.steps.iter().chain(&plan.undo) {
+        assert!([&step.from, &step.to, &step.undo].iter().all(|words| words.len() <= 256), "{}", step.key);
+        assert!(matches!(&step.change, Change::SetFlags { flags } if flags.len() == 100));
+    }
+}
+
+#[test]
+fn a_plan_that_its_status_cannot_hold_is_refused() {
+    let (mut request, flags) = gradual_of_a_hundred();
+    let made = |request: &RollbackRequest| build_for(request, &target(), vec![flags.clone()], vec![]);
+    let refusal = made(&request).unwrap_err();
+    assert_eq!(refusal.reason, Reason::InvalidSpec);
+    let less = "KiB, and the request's status has room for 224: give fewer percentages in spec.gradual.steps";
+    assert!(refusal.message.ends_with(less), "{}", refusal.message);
+    request.spec.gradual.as_mut().unwrap().steps.truncate(6);
+    assert_eq!(made(&request).unwrap().undo.len(), 6);
+    request.spec.on_step_failure = OnStepFailure::Stop;
+    request.spec.gradual.as_mut().unwrap().steps = (0..18).map(|at| 90 - 5 * at).collect();
+    assert_eq!(made(&request).unwrap().steps.len(), 18);
+    let few = |at: usize| {
+        let mut few = ComponentFacts { name: format!("flags-{at}"), ..flags.clone() };
+        few.observation.resource = format!("flags-{at}");
+        few.observation.flags.retain(|name, _| name == "PAM_FEATURE_NUMBER_000");
+        few
+    };
+    let of_many = |count: usize| build_for(&request, &target(), (0..count).map(few).collect(), vec![]);
+    assert_eq!(of_many(14).unwrap().steps.len(), 252);
+    let less = "the plan has 270 steps, and the request's status has room for 256: give fewer percentages in spec.gradual.steps";
+    assert_eq!(of_many(15).unwrap_err().message, less);
+}
+
+#[test]
+fn a_plan_that_takes_longer_than_the_run_may_is_refused() {
+    let (mut request, flags) = gradual_of_a_hundred();
+    let mut made = |interval: &str, deadline: Option<&str>| {
+        request.spec.gradual = Some(GradualSpec { steps: vec![50, 0], interval: DurationText(interval.into()) });
+        request.spec.deadline = deadline.map(|text| DurationText(text.into()));
+        let made = build_for(&request, &target(), vec![flags.clone()], vec![]);
+        made.map(|plan| plan.expected_seconds).map_err(|refusal| (refusal.reason, refusal.message))
+    };
+    assert_eq!(made("3596s", None), Ok(3600));
+    let told = |words: &str| Err((Reason::DeadlineExceeded, words.to_owned()));
+    let words = "the steps take about 3601 s, and the deadline where spec.deadline is absent is 3600 s: make a new request with a longer spec.deadline";
+    assert_eq!(made("3597s", None), told(words));
+    assert_eq!(made("2h", Some("3h")), Ok(7204));
+    let words = "the steps take about 64 s, and spec.deadline is 60 s: make a new request with a longer spec.deadline";
+    assert_eq!(made("60s", Some("1m")), told(words));
+}

@@ -1,6 +1,7 @@
 //! The way back of a plan: one undo step for each step that can be undone, frozen with the plan; chosen and completed when the undo begins.
 //!
 //! Order: data, variables, code, branch, flags: what is switched on again comes last, because the code that reads it must be there first.
+//! Steps of one kind are undone in the opposite order of the plan.
 
 use super::environment::digest_of;
 use super::resolve::{Goals, short};
@@ -42,7 +43,8 @@ const fn phase(change: &Change) -> Option<u8> {
 /// The undo steps of a plan, in order. Ids that only the run knows stay open.
 pub(super) fn plan(facts: &PlanFacts<'_>, plan: &Plan, goals: &Goals) -> Vec<PlannedStep> {
     let mut steps: Vec<(u8, PlannedStep)> = Vec::new();
-    for step in &plan.steps {
+    // Backwards: of two steps of one phase the later one relies on the earlier one, as the second stage of a flag does on the first.
+    for step in plan.steps.iter().rev() {
         let found = facts.components.iter().find(|component| component.name == step.component);
         let (Some(phase), Some(component)) = (phase(&step.change), found) else { continue };
         if let Some(undo) = undo_of(facts, component, step, goals) {

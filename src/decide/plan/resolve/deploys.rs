@@ -70,8 +70,9 @@ pub(super) fn at_time(facts: &PlanFacts<'_>, time: Timestamp) -> Result<Goals, P
 
 /// The deploys that somebody saw in a dashboard. Components that are not named stay.
 pub(super) fn named(facts: &PlanFacts<'_>, named: &BTreeMap<String, String>) -> Result<Goals, PlanRefusal> {
-    if let Some(unknown) = named.keys().find(|name| !facts.concerned().any(|component| component.name == **name)) {
-        let known: Vec<&str> = facts.concerned().map(|component| component.name.as_str()).collect();
+    let concerned = || facts.components.iter().filter(|component| component.aspects.any());
+    if let Some(unknown) = named.keys().find(|name| !concerned().any(|component| component.name == **name)) {
+        let known: Vec<&str> = concerned().map(|component| component.name.as_str()).collect();
         let text = format!(
             "spec.to.deploys names {unknown}, which this request does not concern: it concerns {}",
             known.join(", ")
@@ -83,7 +84,11 @@ pub(super) fn named(facts: &PlanFacts<'_>, named: &BTreeMap<String, String>) -> 
         let Some(wanted) = named.get(&component.name) else { continue };
         found.insert(component.name.clone(), named_deploy(component, wanted)?);
     }
-    by_deploys(facts, found, "the deploys that the request names".into(), None)
+    let mut goals = by_deploys(facts, found, "the deploys that the request names".into(), None)?;
+    for component in concerned().filter(|component| !named.contains_key(&component.name)) {
+        goals.notes.push(format!("{}: spec.to.deploys does not name it, so all of it stays", component.name));
+    }
+    Ok(goals)
 }
 
 /// A deploy by its id or its commit, whole or by at least seven first letters.

@@ -6,8 +6,8 @@ use crate::decide::plan::ComponentFacts;
 use crate::decide::plan::layout::{Layout, Work};
 
 impl Layout<'_> {
-    /// Pause of writes and restore. The resume comes after the code: old data must not meet the broken code again.
-    pub(in crate::decide::plan) fn data(&mut self, work: &Work<'_>, gate: &[String]) {
+    /// Pause of writes, and restore after `needs`. The resume comes after the code: old data must not meet the broken code again.
+    pub(in crate::decide::plan) fn data(&mut self, work: &Work<'_>, gate: &[String], needs: &[String]) {
         let (component, Some(data), Some(backup)) = (work.component, &work.goal.data, self.backup()) else { return };
         let words = Words {
             action: "hold the application's connections off",
@@ -16,7 +16,7 @@ impl Layout<'_> {
             undo: "let them in again".into(),
         };
         let pause = self.add(component, "pause", EffectClass::SetToValue, words, Change::PauseWrites {}, gate);
-        let after = [pause.key.clone()];
+        let after = [needs, std::slice::from_ref(&pause.key)].concat();
         let size = data.size_bytes;
         let words = Words {
             action: "replace the data by a dump",

@@ -2,6 +2,7 @@
 
 use super::Words;
 use crate::api::*;
+use crate::decide::conditions::clip;
 use crate::decide::plan::aspects::Flags;
 use crate::decide::plan::layout::{Layout, Work};
 use std::collections::BTreeMap;
@@ -46,6 +47,35 @@ impl Layout<'_> {
         }
     }
 
+    /// Why a gradual rollback lowers nothing although flags are on, in words.
+    pub(in crate::decide::plan) fn no_flag_falls(&self) -> Option<String> {
+        let spec = self.facts.request.spec.gradual.as_ref()?;
+        let gradual = self.facts.concerned().filter(|component| component.aspects.flags == Flags::Gradual);
+        let on: Vec<&FlagState> =
+            gradual.flat_map(|one| one.observation.flags.values()).filter(|flag| flag.enabled).collect();
+        let any_falls = on.iter().any(|flag| spec.steps.iter().any(|share| fallen(flag, *share).is_some()));
+        if on.is_empty() || any_falls {
+            return None;
+        }
+        let steps = spec.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Some(format!(
+            "no flag falls: none of spec.gradual.steps ({steps}) is below what a flag is at now, and a flag without a percentage goes off \
+             at 0 alone"
+        ))
+    }
+
+    /// Listed flags of which the backup recorded nothing, in words.
+    pub(in crate::decide::plan) fn unrecorded_flags(&self, work: &Work<'_>) -> Vec<String> {
+        let component = work.component;
+        let (Some(held), Some(backup)) = (&work.goal.flags, &self.values_backup) else { return Vec::new() };
+        let recorded = component.aspects.flags == Flags::Recorded;
+        let unknown = component.observation.flags.iter().filter(|(name, _)| recorded && !held.contains_key(*name));
+        let words = |(name, now): (&String, &FlagState)| {
+            format!("{}: flag {name} is not in backup {}: it stays {now}", component.name, backup.name)
+        };
+        unknown.map(words).collect()
+    }
+
     pub(in crate::decide::plan) fn flags(&mut self, work: &Work<'_>, gate: &[String]) {
         let component = work.component;
         let mut after = gate.to_vec();
@@ -57,7 +87,9 @@ impl Layout<'_> {
                 flags.iter().map(|flag| format!("{} {}", flag.name, pick(flag))).collect::<Vec<_>>().join(", ")
             };
             let (from, to) = (words(|flag| flag.from), words(|flag| flag.to));
-            let words = Words { action: "set feature flags", undo: format!("set back: {from}"), from, to };
+            // The change itself names every flag; words of a hundred flags, once for each stage, would not fit into the status.
+            let undo = clip(&format!("set back: {from}"));
+            let words = Words { action: "set feature flags", undo, from: clip(&from), to: clip(&to) };
             let step = self.add(component, "flags", EffectClass::SetToValue, words, Change::SetFlags { flags }, &after);
             // A pause is one between two stages: the first stage that changes anything begins at once.
             step.pause_seconds = if step.after == gate { 0 } else { pause };
