@@ -47,6 +47,9 @@ struct Now {
     /// Version of the server, and newest migration.
     #[serde(default)]
     database: Option<(String, String)>,
+    /// Database that restores go to. Absent: the same one.
+    #[serde(default)]
+    restores_to: Option<String>,
     /// Name to value.
     #[serde(default)]
     failover: Option<BTreeMap<String, String>>,
@@ -145,6 +148,7 @@ fn component(name: &str, now: &Now, request: &RollbackRequest, target: &Deployme
         capabilities,
         observation: Observation {
             resource: now.resource.clone().unwrap_or_else(|| format!("{name}-id")),
+            restores_to: now.restores_to.clone(),
             current: deploys.first().cloned(),
             newest: deploys.first().map(|deploy| deploy.id.clone()),
             deploys,

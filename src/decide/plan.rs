@@ -51,6 +51,11 @@ impl ComponentFacts {
     fn has_deploys(&self) -> bool {
         self.capabilities.roll_back && (self.aspects.code || self.aspects.environment != Want::No)
     }
+
+    /// Whether a change writes to another resource than the one that backups of this component hold.
+    fn restores_elsewhere(&self, change: &Change) -> bool {
+        self.observation.written_by(change) != self.observation.resource
+    }
 }
 
 /// One component as a backup holds it.

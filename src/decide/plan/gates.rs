@@ -48,11 +48,14 @@ pub fn circle<'a>(edges: impl Iterator<Item = (&'a str, &'a [String])>) -> Vec<&
 /// Two components of one resource would write over each other.
 fn check_overlap(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
     let mut seen: BTreeMap<(PlatformName, &str), &str> = BTreeMap::new();
-    for component in &facts.components {
-        let resource = component.observation.resource.as_str();
+    let own = facts.components.iter().map(|component| (component, component.observation.resource.as_str()));
+    let restored = facts.components.iter().filter(|component| component.aspects.data);
+    let destinations =
+        restored.filter_map(|component| Some((component, component.observation.restores_to.as_deref()?)));
+    for (component, resource) in own.chain(destinations) {
         if let Some(other) = seen.insert((component.platform, resource), &component.name) {
             let text = format!(
-                "components {other} and {} are the same resource, {} {resource}: keep one of them in the target",
+                "components {other} and {} write to the same resource, {} {resource}: keep one of them in the target",
                 component.name, component.platform
             );
             return refuse(Reason::ResourcesOverlap, text);
@@ -79,7 +82,10 @@ pub(super) fn check_data(facts: &PlanFacts<'_>, goals: &Goals) -> Result<(), Pla
 pub(super) fn confirm_because(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> {
     let mut why = Vec::new();
     for step in plan.steps.iter().filter(|step| step.class == EffectClass::Destructive) {
-        why.push(format!("step {} replaces the data of {}", step.key, step.component));
+        why.push(match restores_elsewhere(facts, step) {
+            true => format!("step {} replaces the data of {}, of which nothing is kept", step.key, step.resource),
+            false => format!("step {} replaces the data of {}", step.key, step.component),
+        });
     }
     match plan.safety_backup {
         SafetyBackup::Required => {}
@@ -97,6 +103,12 @@ pub(super) fn moves_data(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(step.change, Change::RestoreData { .. }))
 }
 
+/// Whether a step restores into another database than the one that the component's backups are dumps of.
+pub(super) fn restores_elsewhere(facts: &PlanFacts<'_>, step: &PlannedStep) -> bool {
+    let component = facts.components.iter().find(|component| component.name == step.component);
+    component.is_some_and(|component| component.restores_elsewhere(&step.change))
+}
+
 /// Code that would go back past a migration while the data stays as the migration left it.
 fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> {
     let moves_code =
@@ -109,7 +121,7 @@ fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Vec<String> 
     let restored: BTreeSet<&str> = plan
         .steps
         .iter()
-        .filter(|step| matches!(step.change, Change::RestoreData { .. }))
+        .filter(|step| matches!(step.change, Change::RestoreData { .. }) && !restores_elsewhere(facts, step))
         .map(|step| step.component.as_str())
         .collect();
     let stays = |component: &&ComponentFacts| !restored.contains(component.name.as_str());
