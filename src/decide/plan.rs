@@ -9,6 +9,7 @@ mod steps;
 mod undo;
 
 pub use aspects::{Aspects, Failing, Flags, Want, aspects, row};
+pub use environment::{Begins, drift};
 pub use gates::circle;
 pub use undo::{UndoFacts, undo, verification};
 
