@@ -234,7 +234,8 @@ pub(super) async fn send(
 ) -> Result<(), Failure> {
     let change = serde_json::to_vec(&step.change).map_err(|error| Failure::Bug(error.to_string()))?;
     let baseline_digest = sha256_hex(format!("{}{}", step.from, step.resource).as_bytes());
-    let sending = Sending { class: step.class, params_digest: sha256_hex(&change), baseline_digest };
+    let (params_digest, waits_for_credential) = (sha256_hex(&change), !step.may_fail);
+    let sending = Sending { class: step.class, params_digest, baseline_digest, waits_for_credential };
     let ledger = StepLedger::new(context, request, &step.key);
     send_once(ledger, sending, |intent| opened.platform.apply(intent, &step.change, opened.context())).await?;
     Ok(())
