@@ -23,6 +23,19 @@ pub struct Capabilities {
     pub data: bool,
 }
 
+impl Capabilities {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        environment: false,
+        roll_back: false,
+        redeploy: false,
+        freeze: false,
+        move_branch: false,
+        flags: false,
+        data: false,
+    };
+}
+
 /// One deploy, or the head of a branch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deploy {

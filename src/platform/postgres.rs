@@ -188,13 +188,24 @@ fn not_here(change: &Change) -> Error {
     error("change", ErrorKind::NotAllowed, format!("PostgreSQL knows no {}", change.verb()))
 }
 
+/// What can be done here.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    environment: false,
+    roll_back: false,
+    redeploy: false,
+    freeze: false,
+    move_branch: false,
+    flags: false,
+    data: true,
+};
+
 impl Platform for Postgres {
     fn name(&self) -> PlatformName {
         PlatformName::Postgres
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { data: true, ..Capabilities::default() }
+        CAPABILITIES
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {
