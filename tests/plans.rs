@@ -44,6 +44,9 @@ struct Now {
     /// Feature flags: `off`, `on`, or `on 50`.
     #[serde(default)]
     flags: BTreeMap<String, String>,
+    /// How its flags are read and set. Absent: the simple contract.
+    #[serde(default)]
+    http: Option<serde_json::Value>,
     /// Version of the server, and newest migration.
     #[serde(default)]
     database: Option<(String, String)>,
@@ -109,6 +112,9 @@ fn spec(name: &str, now: &Now) -> Component {
     let mut component: Component = serde_json::from_value(component).unwrap();
     component.failover =
         now.failover.clone().map(|environment| FailoverSpec { environment: Some(environment), redeploy: true });
+    let service =
+        now.http.clone().map(|http| serde_json::json!({"flags": now.flags.keys().collect::<Vec<_>>(), "http": http}));
+    component.feature_flags = service.map(|service| serde_json::from_value(service).unwrap());
     component
 }
 

@@ -200,6 +200,7 @@ impl Layout<'_> {
                 difference.unreadable.join(", ")
             ));
         }
+        self.say_which_percentages_stay(work);
         let code = component.aspects.code && self.says_where(work)?;
         let environment = work.difference.as_ref().is_some_and(|difference| !difference.is_empty());
         let moves = code && (Self::deploy_moves(component, goal) || Self::branch_moves(component, goal));
