@@ -44,9 +44,15 @@ struct Now {
     /// Feature flags: `off`, `on`, or `on 50`.
     #[serde(default)]
     flags: BTreeMap<String, String>,
+    /// How its flags are read and set. Absent: the simple contract.
+    #[serde(default)]
+    http: Option<serde_json::Value>,
     /// Version of the server, and newest migration.
     #[serde(default)]
     database: Option<(String, String)>,
+    /// Database that restores go to. Absent: the same one.
+    #[serde(default)]
+    restores_to: Option<String>,
     /// Name to value.
     #[serde(default)]
     failover: Option<BTreeMap<String, String>>,
@@ -111,6 +117,9 @@ fn spec(name: &str, now: &Now) -> Component {
     component.postgres = (now.platform == PlatformName::Postgres).then(|| serde_json::from_value(postgres).unwrap());
     component.failover =
         now.failover.clone().map(|environment| FailoverSpec { environment: Some(environment), redeploy: true });
+    let service =
+        now.http.clone().map(|http| serde_json::json!({"flags": now.flags.keys().collect::<Vec<_>>(), "http": http}));
+    component.feature_flags = service.map(|service| serde_json::from_value(service).unwrap());
     component
 }
 
@@ -150,6 +159,7 @@ fn component(name: &str, now: &Now, request: &RollbackRequest, target: &Deployme
         capabilities,
         observation: Observation {
             resource: now.resource.clone().unwrap_or_else(|| format!("{name}-id")),
+            restores_to: now.restores_to.clone(),
             current: deploys.first().cloned(),
             newest: deploys.first().map(|deploy| deploy.id.clone()),
             deploys,

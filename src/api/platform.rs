@@ -165,7 +165,8 @@ pub struct PostgresSpec {
     /// `savepoint.dev/use: postgres`. The server's certificate is always verified; only over a unix socket, on loopback and in networks
     /// of the operator's `--allow-cidr` may the string say `sslmode=disable`.
     pub connection_ref: super::SecretKeyRef,
-    /// Secret key that holds the connection string of another database, which restores go to. Absent: they go to the same one.
+    /// Secret key that holds the connection string of another database, which restores go to. Absent: they go to the same one. The data
+    /// of the other database is replaced for good: backups, also the safety backup, are dumps of the one that connectionRef names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_ref: Option<super::SecretKeyRef>,
     /// Queries that give one value, such as a count of rows. They run with the dump, and in the transaction of a restore before it

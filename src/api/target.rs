@@ -187,7 +187,7 @@ pub struct FailoverSpec {
 }
 
 /// A call made around a rollback.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookSpec {
     /// Name of the hook, unique in the component.
@@ -200,8 +200,9 @@ pub struct HookSpec {
     /// What a failure means: `Stop` (default) or `Continue`.
     #[serde(default)]
     pub on_error: HookError,
-    /// Longest time for the call. Default `10s`.
+    /// Longest time for the call, `1s` to `20s`. Default `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^0*([1-9]|1[0-9]|20)s$')").message("a hook's timeout is 1s to 20s"))]
     pub timeout: Option<DurationText>,
     /// `true`: the call may be sent twice without harm, such as a cache purge, so it is sent again where its outcome is unknown. Default
     /// `false`: it is sent once, and a person looks where its outcome is unknown.

@@ -9,7 +9,7 @@ use crate::api::{
 use crate::decide::step_log::{StepEvent, advance, attempt_id};
 use crate::failpoint::planted;
 use crate::platform::intent::{CommitError, Ledger};
-use crate::platform::{CommittedIntent, ErrorKind, SendError, SendOutcome};
+use crate::platform::{CommittedIntent, Error, ErrorKind, SendError, SendOutcome};
 use futures::future::BoxFuture;
 use kube::{Api, ResourceExt};
 use std::future::Future;
@@ -163,11 +163,31 @@ pub struct Sending {
     pub params_digest: String,
     /// Digest of the state read just before.
     pub baseline_digest: String,
+    /// Whether the step waits until somebody mends its credential where that is refused. Else the refusal ends it.
+    pub waits_for_credential: bool,
 }
 
-/// Whether what kept a call from being taken passes by itself or with a new credential.
-const fn passes(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::CredentialsRejected)
+/// How long a step waits that was certainly not taken, for a reason that passes by itself or with another credential. `None`: the refusal
+/// is final.
+fn pause_after(error: &Error, waits_for_credential: bool) -> Option<Duration> {
+    let asked = error.retry_after.unwrap_or(NOT_SENT_PAUSE).max(NOT_SENT_PAUSE);
+    match error.kind {
+        ErrorKind::RateLimited | ErrorKind::Unavailable => Some(asked),
+        ErrorKind::CredentialsRejected => waits_for_credential.then_some(asked),
+        // Reads go on without the right, so that only the next try shows whether it is there.
+        ErrorKind::PermissionDenied => waits_for_credential.then_some(asked.max(NO_RIGHT_PAUSE)),
+        ErrorKind::NotFound | ErrorKind::Refused | ErrorKind::UnexpectedAnswer | ErrorKind::NotAllowed => None,
+    }
+}
+
+/// What is said of a step that waits: for a missing right, what to mend.
+fn not_sent(error: &Error) -> String {
+    match error.kind {
+        ErrorKind::PermissionDenied => {
+            format!("give the credential the right to do this, and the step goes on by itself: {error}")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// How often an outcome is written against a newer object before the next reconcile takes over.
@@ -176,17 +196,21 @@ const RECORD_TRIES: usize = 3;
 /// What a call came to, for a reason that passes: not before so long is it sent again.
 const NOT_SENT_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long a step waits for a right that its credential lacks: somebody has to give it.
+const NO_RIGHT_PAUSE: Duration = Duration::from_secs(30);
+
 /// Commits the intent, sends once, records the outcome. Gives the object as stored.
 ///
-/// Where the call was certainly not taken for a reason that passes (a connection that failed, a quota, a token that was revoked), the step may
-/// begin again; [`Context::wait_to_begin`] says when.
+/// Where the call was certainly not taken for a reason that passes (a connection that failed, a quota, a token that was revoked or lacks a
+/// right), the step may begin again; [`Context::wait_to_begin`] says when.
 pub async fn send_once<K, Call, Fut>(ledger: StepLedger<'_, K>, sending: Sending, call: Call) -> Result<K, Failure>
 where
     K: Run,
     Call: FnOnce(CommittedIntent) -> Fut,
     Fut: Future<Output = Result<SendOutcome, SendError>>,
 {
-    let (attempt, sending_class) = (ledger.next_attempt().await, sending.class);
+    let attempt = ledger.next_attempt().await;
+    let (sending_class, waits_for_credential) = (sending.class, sending.waits_for_credential);
     let uid = ledger.object.lock().await.uid().unwrap_or_default();
     let deadline = ledger.context.config.call_deadline;
     let intent = Intent {
@@ -217,12 +241,13 @@ where
     }
     let event = match sent {
         Ok(SendOutcome { output, message }) => StepEvent::Taken { output, message },
-        Err(SendError::NotApplied(error)) if passes(error.kind) => {
-            let pause = error.retry_after.unwrap_or(NOT_SENT_PAUSE).max(NOT_SENT_PAUSE);
-            ledger.context.begin_not_before(&format!("{uid}/{}", ledger.key), pause);
-            StepEvent::NotSent { message: error.to_string() }
-        }
-        Err(SendError::NotApplied(error)) => StepEvent::Refused { message: error.to_string() },
+        Err(SendError::NotApplied(error)) => match pause_after(&error, waits_for_credential) {
+            Some(pause) => {
+                ledger.context.begin_not_before(&format!("{uid}/{}", ledger.key), pause);
+                StepEvent::NotSent { message: not_sent(&error) }
+            }
+            None => StepEvent::Refused { message: error.to_string() },
+        },
         Err(SendError::Ambiguous(error)) if planted("timeout-is-not-sent") => {
             StepEvent::NotSent { message: error.to_string() }
         }
@@ -234,4 +259,33 @@ where
     ledger.record(event).await?;
     crate::failpoint::reach("after-outcome");
     Ok(ledger.into_object())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(kind: ErrorKind, retry_after: Option<u64>) -> Error {
+        let retry_after = retry_after.map(Duration::from_secs);
+        let message = "the credential may not do this (403)".into();
+        Error { kind, platform: crate::api::PlatformName::Render, operation: "roll back", message, retry_after }
+    }
+
+    #[test]
+    fn a_step_waits_for_a_right_that_its_credential_lacks() {
+        let denied = met(ErrorKind::PermissionDenied, None);
+        assert_eq!(pause_after(&denied, true), Some(NO_RIGHT_PAUSE));
+        assert!(not_sent(&denied).starts_with("give the credential the right"), "{}", not_sent(&denied));
+        assert_eq!(pause_after(&denied, false), None, "nobody waits for what may fail");
+        assert_eq!(pause_after(&met(ErrorKind::CredentialsRejected, None), true), Some(NOT_SENT_PAUSE));
+        assert_eq!(pause_after(&met(ErrorKind::CredentialsRejected, None), false), None);
+    }
+
+    #[test]
+    fn other_refusals_are_final_and_what_the_platform_asks_for_holds() {
+        assert_eq!(pause_after(&met(ErrorKind::Refused, None), true), None);
+        assert_eq!(pause_after(&met(ErrorKind::NotFound, Some(60)), true), None);
+        assert_eq!(pause_after(&met(ErrorKind::RateLimited, Some(60)), false), Some(Duration::from_secs(60)));
+        assert_eq!(pause_after(&met(ErrorKind::Unavailable, Some(1)), false), Some(NOT_SENT_PAUSE));
+    }
 }

@@ -1,6 +1,6 @@
 //! What effects report to decisions. No secret value is ever here: variables are names and keyed digests.
 
-use crate::api::{FlagState, Verdict};
+use crate::api::{Change, FlagState, Verdict};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -21,6 +21,19 @@ pub struct Capabilities {
     pub flags: bool,
     /// It has data that can be dumped and restored.
     pub data: bool,
+}
+
+impl Capabilities {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        environment: false,
+        roll_back: false,
+        redeploy: false,
+        freeze: false,
+        move_branch: false,
+        flags: false,
+        data: false,
+    };
 }
 
 /// One deploy, or the head of a branch.
@@ -51,6 +64,8 @@ pub struct Deploy {
 pub struct Observation {
     /// Canonical id of the resource, as the platform itself gives it: locks are keyed by it.
     pub resource: String,
+    /// Canonical id of the resource that restored data goes to. `None`: the same one.
+    pub restores_to: Option<String>,
     /// What is in production.
     pub current: Option<Deploy>,
     /// The newest deploy of all, whatever its state.
@@ -65,6 +80,15 @@ pub struct Observation {
     pub flags: BTreeMap<String, FlagState>,
     /// What a database says of itself.
     pub database: Option<DatabaseFacts>,
+}
+
+impl Observation {
+    /// Canonical id of the resource that a change of this component writes to.
+    pub fn written_by(&self, change: &Change) -> &str {
+        let moves_data =
+            matches!(change, Change::PauseWrites {} | Change::RestoreData { .. } | Change::ResumeWrites {});
+        self.restores_to.as_deref().filter(|_| moves_data).unwrap_or(&self.resource)
+    }
 }
 
 /// What a database says of itself.

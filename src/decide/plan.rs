@@ -10,6 +10,7 @@ mod steps;
 mod undo;
 
 pub use aspects::{Aspects, Failing, Flags, Want, aspects, row};
+pub use environment::{Begins, drift};
 pub use gates::circle;
 pub use undo::{UndoFacts, undo, verification};
 
@@ -56,6 +57,11 @@ impl ComponentFacts {
     /// Whether anything of it goes to what a backup holds: flags that are switched off need none.
     fn takes_from_backup(&self) -> bool {
         self.aspects != Aspects { flags: Flags::Off, ..Aspects::default() }
+    }
+
+    /// Whether a change writes to another resource than the one that backups of this component hold.
+    fn restores_elsewhere(&self, change: &Change) -> bool {
+        self.observation.written_by(change) != self.observation.resource
     }
 }
 
@@ -142,7 +148,7 @@ pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
     gates::check_data(facts, &goals)?;
     let mut plan = layout::lay_out(facts, &goals)?;
     let migrations = gates::migrations(facts, &goals, &plan);
-    plan.confirm_because = gates::confirm_because(&plan, &migrations);
+    plan.confirm_because = gates::confirm_because(facts, &plan, &migrations);
     plan.not_restored.extend(migrations.untold);
     gates::check_limits(facts.request, &plan)?;
     plan.digest = digest(facts, &plan);

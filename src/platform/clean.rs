@@ -17,7 +17,10 @@ const LONGEST_LINK: usize = 2048;
 /// Cleans the texts of an observation. None where an id is no id: cutting it would make it another one.
 pub(super) fn observation(seen: Observation, secret: &str) -> Option<Observation> {
     let ids = seen.deploys.iter().chain(&seen.current).flat_map(|deploy| [Some(&deploy.id), deploy.commit.as_ref()]);
-    let all_good = ids.chain([Some(&seen.resource), seen.newest.as_ref()]).flatten().all(|id| is_id(id));
+    let all_good = ids
+        .chain([Some(&seen.resource), seen.restores_to.as_ref(), seen.newest.as_ref()])
+        .flatten()
+        .all(|id| is_id(id));
     if !all_good {
         return None;
     }

@@ -176,13 +176,24 @@ fn in_words(flag: &str, error: SendError) -> SendError {
     }
 }
 
+/// What can be done here.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    environment: false,
+    roll_back: false,
+    redeploy: false,
+    freeze: false,
+    move_branch: false,
+    flags: true,
+    data: false,
+};
+
 impl Platform for FeatureFlags {
     fn name(&self) -> PlatformName {
         PlatformName::FeatureFlags
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { flags: true, ..Capabilities::default() }
+        CAPABILITIES
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

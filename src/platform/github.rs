@@ -198,20 +198,24 @@ impl Github {
     }
 }
 
+/// What can be done here.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    environment: false,
+    roll_back: false,
+    redeploy: false,
+    freeze: false,
+    move_branch: true,
+    flags: false,
+    data: false,
+};
+
 impl Platform for Github {
     fn name(&self) -> PlatformName {
         PlatformName::Github
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            environment: false,
-            roll_back: false,
-            redeploy: false,
-            freeze: false,
-            move_branch: true,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

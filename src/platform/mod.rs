@@ -27,7 +27,7 @@ pub use http::{Gateway, GatewayError, GatewayOptions, Snapshot};
 pub use intent::CommittedIntent;
 pub use postgres::{PostgresOptions, postgres_credential};
 
-use crate::api::{Change, HookSpec, PlatformName};
+use crate::api::{Change, Component, HookSpec, PlatformName};
 use crate::decide::facts::{Capabilities, Observation, Progress};
 use crate::egress::HeaderMap;
 use futures::future::BoxFuture;
@@ -105,6 +105,19 @@ pub trait Connector: Send + Sync {
     fn hook(&self, hook: &HookSpec, _headers: HeaderMap) -> Result<Box<dyn Platform>> {
         let said = format!("hook {} cannot be called here", hook.name);
         Err(Error::new(PlatformName::Http, "connect", ErrorKind::NotAllowed, said))
+    }
+}
+
+/// What can be done with a component, told from its platform alone: nobody is asked, and no credential is needed. Platforms that this
+/// release does not speak to can do nothing.
+pub const fn capabilities_of(component: &Component) -> Capabilities {
+    match component {
+        Component { render: Some(_), .. } => render::CAPABILITIES,
+        Component { netlify: Some(_), .. } => netlify::CAPABILITIES,
+        Component { github: Some(_), .. } => github::CAPABILITIES,
+        Component { postgres: Some(_), .. } => postgres::CAPABILITIES,
+        Component { feature_flags: Some(_), .. } => feature_flags::CAPABILITIES,
+        _ => Capabilities::NONE,
     }
 }
 

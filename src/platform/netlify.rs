@@ -316,20 +316,24 @@ fn published_progress(published: Option<String>, wanted: &str, before: Option<&s
     }
 }
 
+/// What can be done here.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    environment: true,
+    roll_back: true,
+    redeploy: false,
+    freeze: true,
+    move_branch: false,
+    flags: false,
+    data: false,
+};
+
 impl Platform for Netlify {
     fn name(&self) -> PlatformName {
         PlatformName::Netlify
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            environment: true,
-            roll_back: true,
-            redeploy: false,
-            freeze: true,
-            move_branch: false,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

@@ -103,14 +103,16 @@ impl Postgres {
         let link = self.link(&self.address, "observe").await?;
         let resource = facts::identity(&link).await?;
         let mut database = facts::read(&link, &self.spec).await?;
+        let mut restores_to = None;
         if self.restore.is_some() {
             // What a dump needs must be where it is restored.
             let link = self.link(self.restored_to(), "observe").await?;
+            restores_to = Some(facts::identity(&link).await?).filter(|id| *id != resource);
             (database.server_version, _) = facts::version(&link).await?;
             database.roles = facts::existing_roles(&link).await?;
             database.extensions = facts::known_extensions(&link).await?;
         }
-        Ok(Observation { resource, database: Some(database), ..Observation::default() })
+        Ok(Observation { resource, restores_to, database: Some(database), ..Observation::default() })
     }
 
     async fn progress(&self, change: &Change, context: ChangeContext<'_>) -> Result<Progress> {
@@ -186,13 +188,24 @@ fn not_here(change: &Change) -> Error {
     error("change", ErrorKind::NotAllowed, format!("PostgreSQL knows no {}", change.verb()))
 }
 
+/// What can be done here.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    environment: false,
+    roll_back: false,
+    redeploy: false,
+    freeze: false,
+    move_branch: false,
+    flags: false,
+    data: true,
+};
+
 impl Platform for Postgres {
     fn name(&self) -> PlatformName {
         PlatformName::Postgres
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { data: true, ..Capabilities::default() }
+        CAPABILITIES
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

@@ -241,20 +241,24 @@ impl Render {
     }
 }
 
+/// What can be done here.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    environment: true,
+    roll_back: true,
+    redeploy: true,
+    freeze: true,
+    move_branch: false,
+    flags: false,
+    data: false,
+};
+
 impl Platform for Render {
     fn name(&self) -> PlatformName {
         PlatformName::Render
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            environment: true,
-            roll_back: true,
-            redeploy: true,
-            freeze: true,
-            move_branch: false,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<Observation>> {

@@ -332,6 +332,11 @@ async fn what_a_platform_cannot_do_is_not_tried() {
         let scene = Scene::of(platform).await;
         let client = scene.client();
         let can = client.capabilities();
+        assert_eq!(
+            can,
+            savepoint::platform::capabilities_of(&scene.component()),
+            "{platform}: told without a credential"
+        );
         let settings = vec![SettingChange { name: "x".into(), from: "a".into(), to: "b".into() }];
         let (name, commit) = ("refs/savepoint/x".to_string(), "c".to_string());
         let changes = [

@@ -169,8 +169,13 @@ async fn a_restore_goes_to_the_other_database_where_one_is_named() {
         value(&database.client().await, "SELECT 0 || crypt('x', 'ab')").await
     );
     assert_eq!(database.contents(), emptied, "the database that was dumped changed");
-    // The id is that of the database that is backed up, wherever restores go.
-    assert_eq!(platform.observe().await.unwrap().resource, database.platform().observe().await.unwrap().resource);
+    // The id is that of the database that is backed up, wherever restores go; the one that they go to is told beside it.
+    let (seen, own) = (platform.observe().await.unwrap(), database.platform().observe().await.unwrap());
+    let destination = other.platform().observe().await.unwrap().resource;
+    assert_eq!((&seen.resource, &seen.restores_to), (&own.resource, &Some(destination.clone())));
+    assert_eq!(seen.written_by(&restore_of(&data)), destination);
+    let same = database.platform_of(queries(), Some(&database)).observe().await.unwrap();
+    assert_eq!((same.restores_to, own.restores_to), (None, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

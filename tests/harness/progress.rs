@@ -73,7 +73,10 @@ fn of_settings(truth: &Truth, wanted: &[SettingChange]) -> Progress {
 
 /// As `platform::feature_flags::compared` does.
 fn of_flags(truth: &Truth, wanted: &[FlagChange]) -> Progress {
-    let percentage = |change: &FlagChange| change.to.percentage.or(change.from.percentage);
+    let percentage = |change: &FlagChange| {
+        let had = change.from.percentage;
+        change.to.percentage.or(if change.to.enabled { had.map(|_| 100) } else { had })
+    };
     let is = |change: &FlagChange| truth.flags.get(&change.name).copied();
     let strange = |change: &&FlagChange| {
         is(change).is_none_or(|is| {

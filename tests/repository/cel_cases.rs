@@ -25,7 +25,11 @@ fn every_rule_has_a_case() {
     let cases: Vec<Value> = serde_saphyr::from_str(&read("tests/cluster/cel_cases.yaml")).unwrap();
     let mut all = Vec::new();
     for crd in crds() {
-        rules(&crd.spec.names.kind, &serde_json::to_value(&crd).unwrap(), &mut all);
+        let mut kind = serde_json::to_value(&crd).unwrap();
+        // Nobody applies a status: `schema::how_a_run_ended_is_final` holds the rule that stands there.
+        let schema = &mut kind["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        schema.as_object_mut().unwrap().remove("status");
+        rules(&crd.spec.names.kind, &kind, &mut all);
     }
     assert!(all.len() > 30, "the walk found {} rules only", all.len());
     for (kind, message) in &all {

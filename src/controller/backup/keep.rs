@@ -119,7 +119,8 @@ async fn send(
 ) -> Result<Step, Failure> {
     let change = serde_json::to_vec(&step.change).map_err(|error| Failure::Bug(error.to_string()))?;
     let baseline_digest = sha256_hex(format!("{}{}", step.from, step.resource).as_bytes());
-    let sending = Sending { class: step.class, params_digest: sha256_hex(&change), baseline_digest };
+    let sending =
+        Sending { class: step.class, params_digest: sha256_hex(&change), baseline_digest, waits_for_credential: false };
     let ledger = StepLedger::new(context, backup, &step.key);
     let backup = send_once(ledger, sending, |intent| async {
         match platform.apply(intent, &step.change, NOTHING).await {

@@ -9,7 +9,7 @@ use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal, list};
 use crate::decide::facts::{Variable, Variables};
 use crate::decide::plan::{Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, aspects};
-use crate::platform::{Environment, Platform, Value};
+use crate::platform::{Environment, Platform, Value, capabilities_of};
 use futures::future::try_join_all;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
@@ -75,29 +75,13 @@ async fn component_facts(
     target: &DeploymentTarget,
     component: &Component,
 ) -> Result<Option<ComponentFacts>, Refusal> {
-    let named = request.spec.components.as_ref();
-    let chosen = named.is_none_or(|named| named.contains(&component.name));
-    // A database is looked at although nothing of it goes back: code may go back past one of its migrations.
-    let migrations = component.postgres.is_some() && moves_code(request.spec.strategy);
-    if !chosen && !migrations {
-        return Ok(None);
-    }
+    let Some(aspects) = concern(request, target, component)? else { return Ok(None) };
     let platform = match reads.connect(component).await {
         Ok(platform) => platform,
-        Err(_) if !chosen => return Ok(None), // one that nobody asked about stops nothing
+        Err(_) if !aspects.any() => return Ok(None), // one that is only looked at
         Err(refusal) => return Err(refusal),
     };
     let capabilities = platform.capabilities();
-    let aspects = if chosen { aspects(request, target, component, capabilities) } else { Aspects::default() };
-    if !aspects.any() && !migrations {
-        let strategy = request.spec.strategy;
-        let text = format!(
-            "component {}: {} has nothing that strategy {strategy:?} restores",
-            component.name,
-            platform.name()
-        );
-        return if named.is_some() { Err(Refusal::permanent(Reason::CapabilityMissing, text)) } else { Ok(None) };
-    }
     let failed = |error| Refusal::from_platform(&component.name, &error);
     let observation = match platform.observe().await {
         Ok(observation) => observation,
@@ -122,6 +106,30 @@ async fn component_facts(
         failover_redeploys: component.failover.as_ref().is_some_and(|failover| failover.redeploy),
         hooks: component.hooks.clone().unwrap_or_default(),
     }))
+}
+
+/// What of a component the request concerns, told before anything is opened: a Secret that is missing for what nobody needs stops nothing.
+/// `None`: the component is left alone.
+fn concern(
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+    component: &Component,
+) -> Result<Option<Aspects>, Refusal> {
+    let named = request.spec.components.as_ref();
+    let chosen = named.is_none_or(|named| named.contains(&component.name));
+    // A database is looked at although nothing of it goes back: code may go back past one of its migrations.
+    let migrations = component.postgres.is_some() && moves_code(request.spec.strategy);
+    let can = capabilities_of(component);
+    let aspects = if chosen { aspects(request, target, component, can) } else { Aspects::default() };
+    if aspects.any() || migrations {
+        return Ok(Some(aspects));
+    }
+    if !chosen || named.is_none() {
+        return Ok(None);
+    }
+    let strategy = request.spec.strategy;
+    let text = format!("component {}: its platform has nothing that strategy {strategy:?} restores", component.name);
+    Err(Refusal::permanent(Reason::CapabilityMissing, text))
 }
 
 const fn moves_code(strategy: Strategy) -> bool {
@@ -349,4 +357,48 @@ pub(super) fn add_variables(
         held.variables = Some(readable.chain(opaque).filter(|(name, _)| !excluded(component, name)).collect());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn of(strategy: &str, named: Value, component: Value) -> Result<Option<Aspects>, Refusal> {
+        let mut spec = json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": strategy, "to": {"previous": {}}});
+        if !named.is_null() {
+            spec["components"] = named;
+        }
+        let request = RollbackRequest::new("r", serde_json::from_value(spec).unwrap());
+        let target = DeploymentTarget::new("t", serde_json::from_value(json!({"components": [component]})).unwrap());
+        concern(&request, &target, &target.spec.components[0])
+    }
+
+    fn source() -> Value {
+        json!({"name": "source", "role": "Source", "github": {"owner": "o", "repository": "r", "branch": "main"}})
+    }
+
+    fn database() -> Value {
+        json!({"name": "database", "role": "Database", "postgres": {"connectionRef": {"name": "s", "key": "k"}}})
+    }
+
+    #[test]
+    fn what_a_strategy_does_not_concern_is_not_even_opened() {
+        let flags = json!({"name": "flags", "role": "FeatureFlags", "featureFlags": {"flags": ["A"], "http": {"url": "https://f"}}});
+        assert_eq!(of("FeatureFlags", Value::Null, source()).unwrap(), None);
+        assert_eq!(of("FeatureFlags", Value::Null, database()).unwrap(), None);
+        assert!(of("FeatureFlags", Value::Null, flags).unwrap().unwrap().any());
+        assert!(of("Code", Value::Null, source()).unwrap().unwrap().any());
+        assert_eq!(of("Code", json!(["frontend"]), source()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_named_must_have_something_and_a_database_is_looked_at_for_its_migrations() {
+        let refusal = of("FeatureFlags", json!(["source"]), source()).unwrap_err();
+        assert!(refusal.message.contains("component source") && refusal.reason == Reason::CapabilityMissing);
+        for named in [Value::Null, json!(["frontend"])] {
+            assert_eq!(of("Code", named, database()).unwrap(), Some(Aspects::default()));
+        }
+        assert!(of("Database", Value::Null, database()).unwrap().unwrap().data);
+    }
 }

@@ -24,22 +24,32 @@ pub(super) async fn look(context: &Context, request: &RollbackRequest, name: &st
     if backup.labels().get(MADE_BY_LABEL) != request.metadata.uid.as_ref() {
         return Ok(Safety::Foreign(name.to_owned()));
     }
+    let pins = backup.status.iter().flat_map(|status| &status.pinned_by);
+    let pinned = pins.map(|pin| &pin.uid).any(|uid| Some(uid) == request.metadata.uid.as_ref());
+    let state = state_of(&backup, pinned);
+    let backup = PinnedRef { name: backup.name_any(), uid: backup.uid().unwrap_or_default() };
+    Ok(Safety::Made { backup, pinned, state })
+}
+
+/// How far a safety backup is. One that is being deleted stays only where it is good and our pin keeps it.
+fn state_of(backup: &DeploymentBackup, pinned: bool) -> SafetyState {
     let status = backup.status.clone().unwrap_or_default();
+    let is_deleted = backup.metadata.deletion_timestamp.is_some();
+    let said = |type_| {
+        let found = condition(&status.conditions, type_);
+        found.map(|condition| condition.message.clone()).unwrap_or_default()
+    };
     let of = |type_| condition(&status.conditions, type_).map(|condition| condition.status.as_str());
-    let state = match (of(ConditionType::Succeeded), of(ConditionType::Verified)) {
-        (Some("True"), Some("True")) => {
+    match (of(ConditionType::Succeeded), of(ConditionType::Verified)) {
+        (Some("True"), Some("True")) if pinned || !is_deleted => {
             let dumps = status.components.iter().filter_map(|held| Some((held.name.clone(), held.data.clone()?)));
             SafetyState::Verified(dumps.collect())
         }
-        (Some("False"), _) => {
-            let failed = condition(&status.conditions, ConditionType::Succeeded);
-            SafetyState::Failed(failed.map(|condition| condition.message.clone()).unwrap_or_default())
-        }
+        (Some("False"), _) => SafetyState::Failed(said(ConditionType::Succeeded)),
+        _ if is_deleted => SafetyState::Failed("it was deleted while it was made".into()),
+        _ if is_true(&status.conditions, ConditionType::Stalled) => SafetyState::Stalled(said(ConditionType::Stalled)),
         _ => SafetyState::Making,
-    };
-    let pinned = status.pinned_by.iter().any(|pinned| Some(&pinned.uid) == request.metadata.uid.as_ref());
-    let backup = PinnedRef { name: backup.name_any(), uid: backup.uid().unwrap_or_default() };
-    Ok(Safety::Made { backup, pinned, state })
+    }
 }
 
 /// Makes the safety backup. It has a name of its own, so that a second try finds the first one's.
@@ -105,4 +115,47 @@ async fn change_pins(
     let written = api.patch_status(&backup.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
     crate::failpoint::reach("after-pin");
     written.map(|_| ()).map_err(Failure::kube("pin a backup"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn backup(conditions: &[(&str, &str)], deleted: bool) -> DeploymentBackup {
+        let condition = |(type_, status): &(&str, &str)| {
+            json!({"type": type_, "status": status, "reason": "Why", "message": format!("{type_} is {status}"),
+                   "lastTransitionTime": "2026-11-20T14:00:00Z"})
+        };
+        let conditions: Vec<Value> = conditions.iter().map(condition).collect();
+        let mut backup: DeploymentBackup = serde_json::from_value(json!({
+            "apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentBackup", "metadata": {"name": "safety", "uid": "u"},
+            "spec": {"targetRef": {"name": "t"}, "tier": "Quick"}, "status": {"conditions": conditions},
+        }))
+        .unwrap();
+        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        backup.metadata.deletion_timestamp = deleted.then_some(now);
+        backup
+    }
+
+    #[test]
+    fn a_backup_that_is_deleted_while_it_is_made_is_not_waited_for() {
+        let failed = SafetyState::Failed("it was deleted while it was made".into());
+        assert_eq!(state_of(&backup(&[], true), true), failed);
+        assert_eq!(state_of(&backup(&[("Stalled", "True")], true), true), failed);
+        let good = [("Succeeded", "True"), ("Verified", "True")];
+        assert_eq!(state_of(&backup(&good, true), false), failed, "nothing keeps it");
+        assert_eq!(state_of(&backup(&good, true), true), SafetyState::Verified([].into()), "our pin keeps it");
+        assert_eq!(state_of(&backup(&good, false), false), SafetyState::Verified([].into()));
+    }
+
+    #[test]
+    fn a_backup_that_cannot_go_on_says_why() {
+        assert_eq!(state_of(&backup(&[], false), true), SafetyState::Making);
+        assert_eq!(state_of(&backup(&[("Stalled", "False")], false), true), SafetyState::Making);
+        let stalled = SafetyState::Stalled("Stalled is True".into());
+        assert_eq!(state_of(&backup(&[("Stalled", "True")], false), true), stalled);
+        let failed = SafetyState::Failed("Succeeded is False".into());
+        assert_eq!(state_of(&backup(&[("Stalled", "True"), ("Succeeded", "False")], false), true), failed);
+    }
 }

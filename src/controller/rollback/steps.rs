@@ -1,15 +1,15 @@
 //! One step: its component opened and read, its call sent once.
 
+use super::facts;
 use super::reads::Reads;
 use super::values::{self, Values};
-use super::{facts, values::before};
 use crate::api::*;
 use crate::controller::backup::{StoredData, open_data};
 use crate::controller::ledger::{Sending, StepLedger, send_once};
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal};
-use crate::decide::facts::{Progress, Variable, Variables};
-use crate::decide::plan::digest_variables;
+use crate::decide::facts::Progress;
+use crate::decide::plan::{Begins, drift};
 use crate::decide::rollback::{self, Reading};
 use crate::keyed_digest::sha256_hex;
 use crate::platform::{ChangeContext, Platform};
@@ -156,9 +156,9 @@ impl Opened {
         if !is_hook && matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
             // Before anything is sent, and before anything is believed: is this still what the plan is about?
             match self.platform.observe().await {
-                Ok(seen) if seen.resource != step.resource => {
-                    let message =
-                        format!("the credential now reaches {}, the plan is about {}", seen.resource, step.resource);
+                Ok(seen) if seen.written_by(&step.change) != step.resource => {
+                    let now = seen.written_by(&step.change);
+                    let message = format!("the credential now reaches {now}, the plan is about {}", step.resource);
                     return Ok(Ok(Progress::Drifted { message }));
                 }
                 Ok(_) => {}
@@ -168,54 +168,61 @@ impl Opened {
         if progress != Progress::NotStarted || !matches!(step.change, Change::SetEnvironment { .. }) {
             return Ok(Ok(progress));
         }
-        let before = if tries > 0 { before(reads, request, target, &step.component).await? } else { None };
-        Ok(self.environment_drift(reads.context, step, tries, before).await)
+        self.environment_drift(reads, request, target, step, tries).await
     }
 
     async fn environment_drift(
         &self,
-        context: &Context,
+        reads: &Reads<'_>,
+        request: &RollbackRequest,
+        target: &DeploymentTarget,
         step: &PlannedStep,
         tries: i64,
-        before: Option<BTreeMap<String, String>>,
-    ) -> Result<Progress, Refusal> {
-        let Change::SetEnvironment { baseline_digest, untouched_digest, added, changed, removed, .. } = &step.change
-        else {
-            return Ok(Progress::NotStarted);
-        };
-        let key = context.digest_key.as_ref().ok_or_else(facts::no_key)?;
+    ) -> Result<Result<Progress, Refusal>, Failure> {
+        let Some(key) = reads.context.digest_key.as_ref() else { return Ok(Err(facts::no_key())) };
         let digest_names = |entries: &BTreeMap<String, String>| key.names_and_digests(entries);
-        let now = facts::read_variables(context, &self.component, self.platform.as_ref()).await?;
-        let drifted = |message: &str| Ok(Progress::Drifted { message: message.into() });
-        // A first try begins from the very state that was planned; a later one may find its own half-written work.
-        if tries == 0 {
-            return match digest_variables(&now, &|_| false, &digest_names) == *baseline_digest {
-                true => Ok(Progress::NotStarted),
-                false => drifted("somebody changed the variables since the plan was made"),
+        let now = match facts::read_variables(reads.context, &self.component, self.platform.as_ref()).await {
+            Ok(now) => now,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // What is as planned needs no backup to be opened.
+        let mut found = drift(&step.change, &now, &Begins::AsPlanned, &digest_names);
+        if found.is_some() {
+            let begins = match self.begins(reads, request, target, step, tries).await? {
+                Ok(begins) => begins,
+                Err(refusal) => return Ok(Err(refusal)),
             };
+            found = drift(&step.change, &now, &begins, &digest_names);
         }
-        let touched: Vec<&String> = added.iter().chain(changed).chain(removed).collect();
-        if digest_variables(&now, &|name| touched.iter().any(|one| *one == name), &digest_names) != *untouched_digest {
-            return drifted("somebody changed the variables since the plan was made");
-        }
-        let foreign = before.and_then(|before| {
-            let wanted = |name: &String| self.values.get(name).map(|value| key.value(value));
-            touched.into_iter().find(|name| !is_ours(&now, name, before.get(*name), wanted(name).as_ref()))
-        });
-        match foreign {
-            Some(name) => drifted(&format!("somebody else has set {name} meanwhile")),
-            None => Ok(Progress::NotStarted),
-        }
+        Ok(Ok(found.map_or(Progress::NotStarted, |message| Progress::Drifted { message })))
+    }
+
+    /// What the step may find: a first try the planned state, a later one its own half-written work, an undo that of the step which it undoes.
+    async fn begins(
+        &self,
+        reads: &Reads<'_>,
+        request: &RollbackRequest,
+        target: &DeploymentTarget,
+        step: &PlannedStep,
+        tries: i64,
+    ) -> Result<Result<Begins, Refusal>, Failure> {
+        let wanted = values::digests(reads.context, &self.values);
+        let other = match undone(request, step) {
+            Some(undone) => match values::values(reads, request, target, undone).await? {
+                Ok(written) => Some(values::digests(reads.context, &written)),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            None if tries == 0 => return Ok(Ok(Begins::AsPlanned)),
+            None => values::before(reads, request, target, &step.component).await?,
+        };
+        Ok(Ok(Begins::Between(other.map(|other| vec![other, wanted]).unwrap_or_default())))
     }
 }
 
-/// Whether a variable is as it was before the step, or as the step writes it.
-fn is_ours(now: &Variables, name: &str, before: Option<&String>, wanted: Option<&String>) -> bool {
-    match now.get(name) {
-        Some(Variable::Readable { digest }) => Some(digest) == before || Some(digest) == wanted,
-        Some(Variable::Opaque) => false,
-        None => before.is_none() || wanted.is_none(),
-    }
+/// The step of the plan that this one undoes. `None`: it is no undo.
+fn undone<'a>(request: &'a RollbackRequest, step: &PlannedStep) -> Option<&'a PlannedStep> {
+    let key = step.key.strip_prefix("undo-")?;
+    request.status.as_ref()?.plan.as_ref()?.steps.iter().find(|other| other.key == key)
 }
 
 /// Commits the intent, sends once, records the outcome.
@@ -227,7 +234,8 @@ pub(super) async fn send(
 ) -> Result<(), Failure> {
     let change = serde_json::to_vec(&step.change).map_err(|error| Failure::Bug(error.to_string()))?;
     let baseline_digest = sha256_hex(format!("{}{}", step.from, step.resource).as_bytes());
-    let sending = Sending { class: step.class, params_digest: sha256_hex(&change), baseline_digest };
+    let (params_digest, waits_for_credential) = (sha256_hex(&change), !step.may_fail);
+    let sending = Sending { class: step.class, params_digest, baseline_digest, waits_for_credential };
     let ledger = StepLedger::new(context, request, &step.key);
     send_once(ledger, sending, |intent| opened.platform.apply(intent, &step.change, opened.context())).await?;
     Ok(())

@@ -3,9 +3,9 @@
 use super::facts;
 use super::reads::Reads;
 use crate::api::*;
-use crate::controller::Refusal;
 use crate::controller::backup::BackupContents;
 use crate::controller::run::Failure;
+use crate::controller::{Context, Refusal};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 
@@ -77,10 +77,13 @@ pub(super) async fn before(
     target: &DeploymentTarget,
     component: &str,
 ) -> Result<Option<BTreeMap<String, String>>, Failure> {
-    let (Some(backup), Some(key)) = (backup_of(request, ValuesFrom::SafetyBackup), reads.context.digest_key.as_ref())
-    else {
-        return Ok(None);
-    };
+    let Some(backup) = backup_of(request, ValuesFrom::SafetyBackup) else { return Ok(None) };
     let values = held(reads, target, &backup, component).await?.ok();
-    Ok(values.map(|values| values.iter().map(|(name, value)| (name.clone(), key.value(value))).collect()))
+    Ok(values.map(|values| digests(reads.context, &values)))
+}
+
+/// Keyed digests of values, by name. Without a key there are none.
+pub(super) fn digests(context: &Context, values: &Values) -> BTreeMap<String, String> {
+    let key = context.digest_key.iter();
+    key.flat_map(|key| values.iter().map(|(name, value)| (name.clone(), key.value(value)))).collect()
 }

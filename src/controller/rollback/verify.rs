@@ -23,8 +23,8 @@ pub(super) async fn verify(
     let status = request.status.clone().unwrap_or_default();
     let ended_well = |step: &&PlannedStep| record(&status, &step.key).is_some_and(|r| r.state == StepState::Verified);
     let all: Vec<&PlannedStep> = status.plan.iter().flat_map(|plan| &plan.steps).collect();
-    let steps: Vec<&PlannedStep> =
-        all.iter().copied().filter(ended_well).filter(|step| !is_superseded(&all, step)).collect();
+    let steps: Vec<PlannedStep> =
+        all.iter().copied().filter(ended_well).filter_map(|step| that_still_holds(&all, step)).collect();
     let read = steps.iter().map(|step| steps::read_back(reads, request, target, step));
     for (step, progress) in steps.iter().zip(try_join_all(read).await?) {
         if let Some(finding) = finding(step, progress) {
@@ -34,14 +34,25 @@ pub(super) async fn verify(
     health(reads.context, request, target).await
 }
 
-/// Whether a later step of the plan has written over what this one wrote: a percentage that has fallen further, writes that go on again.
-fn is_superseded(all: &[&PlannedStep], step: &PlannedStep) -> bool {
-    let later = all.iter().skip_while(|other| other.key != step.key).skip(1);
-    let mut later = later.filter(|other| other.component == step.component);
-    match step.change {
-        Change::SetFlags { .. } => later.any(|other| matches!(other.change, Change::SetFlags { .. })),
-        Change::PauseWrites {} => later.any(|other| matches!(other.change, Change::ResumeWrites {})),
-        _ => false,
+/// The step with what of it no later step writes over: a percentage that falls further, writes that go on again. `None`: nothing of it can
+/// be read back. The answer to a hook is its only evidence, and a second look says nothing about it.
+fn that_still_holds(all: &[&PlannedStep], step: &PlannedStep) -> Option<PlannedStep> {
+    let later = || {
+        let later = all.iter().skip_while(|other| other.key != step.key).skip(1);
+        later.filter(|other| other.component == step.component).map(|other| &other.change)
+    };
+    let is_set_again = |flag: &FlagChange| {
+        later()
+            .any(|change| matches!(change, Change::SetFlags { flags } if flags.iter().any(|one| one.name == flag.name)))
+    };
+    match &step.change {
+        Change::RunHook { .. } => None,
+        Change::PauseWrites {} if later().any(|change| matches!(change, Change::ResumeWrites {})) => None,
+        Change::SetFlags { flags } => {
+            let flags: Vec<FlagChange> = flags.iter().filter(|flag| !is_set_again(flag)).cloned().collect();
+            (!flags.is_empty()).then(|| PlannedStep { change: Change::SetFlags { flags }, ..step.clone() })
+        }
+        _ => Some(step.clone()),
     }
 }
 
@@ -77,4 +88,61 @@ async fn health(context: &Context, request: &RollbackRequest, target: &Deploymen
         }
     }
     Ok(Verified::Holds(since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn step(key: &str, change: Value) -> PlannedStep {
+        serde_json::from_value(json!({
+            "key": key, "component": "flags", "platform": "featureFlags", "resource": "r", "action": "act", "class": "SetToValue",
+            "from": "f", "to": "t", "destructive": false, "undo": "u", "expectedSeconds": 1, "deadlineSeconds": 60, "change": change
+        }))
+        .unwrap()
+    }
+
+    fn stage(key: &str, flags: &[(&str, i32, i32)]) -> PlannedStep {
+        let state = |percentage: i32| json!({"enabled": true, "percentage": percentage});
+        let flags: Vec<Value> = flags
+            .iter()
+            .map(|(name, from, to)| json!({"name": name, "from": state(*from), "to": state(*to)}))
+            .collect();
+        step(key, json!({"setFlags": {"flags": flags}}))
+    }
+
+    /// Keys of what is read back, with the flags of each.
+    fn kept(steps: &[PlannedStep]) -> Vec<(String, Vec<String>)> {
+        let all: Vec<&PlannedStep> = steps.iter().collect();
+        let names = |change: &Change| match change {
+            Change::SetFlags { flags } => flags.iter().map(|flag| flag.name.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let kept = steps.iter().filter_map(|step| that_still_holds(&all, step));
+        kept.map(|step| (step.key.clone(), names(&step.change))).collect()
+    }
+
+    #[test]
+    fn a_flag_is_read_back_where_it_was_set_last() {
+        let stages = [stage("01", &[("A", 80, 50), ("B", 60, 50)]), stage("02", &[("A", 50, 10)])];
+        assert_eq!(kept(&stages), [("01".into(), vec!["B".into()]), ("02".into(), vec!["A".to_owned()])]);
+        let all_again = [stage("01", &[("A", 80, 50)]), stage("02", &[("A", 50, 10)])];
+        assert_eq!(kept(&all_again), [("02".into(), vec!["A".to_owned()])]);
+        let mut other = stage("02", &[("A", 50, 10)]);
+        other.component = "other".into();
+        assert_eq!(kept(&[stage("01", &[("A", 80, 50)]), other]).len(), 2, "of another service");
+    }
+
+    #[test]
+    fn a_hook_and_a_pause_that_ended_are_not_read_back() {
+        let hook = json!({"runHook": {"hook": "purge", "url": "https://cdn", "method": "POST", "timeoutSeconds": 5}});
+        let steps = [
+            step("01", json!({"pauseWrites": {}})),
+            step("02", json!({"resumeWrites": {}})),
+            step("03", hook),
+            step("04", json!({"pauseWrites": {}})),
+        ];
+        assert_eq!(kept(&steps), [("02".into(), vec![]), ("04".into(), Vec::<String>::new())]);
+    }
 }

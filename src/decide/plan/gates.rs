@@ -51,11 +51,14 @@ pub fn circle<'a>(edges: impl Iterator<Item = (&'a str, &'a [String])>) -> Vec<&
 /// Two components of one resource would write over each other.
 fn check_overlap(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
     let mut seen: BTreeMap<(PlatformName, &str), &str> = BTreeMap::new();
-    for component in &facts.components {
-        let resource = component.observation.resource.as_str();
+    let own = facts.components.iter().map(|component| (component, component.observation.resource.as_str()));
+    let restored = facts.components.iter().filter(|component| component.aspects.data);
+    let destinations =
+        restored.filter_map(|component| Some((component, component.observation.restores_to.as_deref()?)));
+    for (component, resource) in own.chain(destinations) {
         if let Some(other) = seen.insert((component.platform, resource), &component.name) {
             let text = format!(
-                "components {other} and {} are the same resource, {} {resource}: keep one of them in the target",
+                "components {other} and {} write to the same resource, {} {resource}: keep one of them in the target",
                 component.name, component.platform
             );
             return refuse(Reason::ResourcesOverlap, text);
@@ -119,10 +122,13 @@ fn check_deadline(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefu
 }
 
 /// Why the plan waits for a person whatever the policy says.
-pub(super) fn confirm_because(plan: &Plan, migrations: &Migrations) -> Vec<String> {
+pub(super) fn confirm_because(facts: &PlanFacts<'_>, plan: &Plan, migrations: &Migrations) -> Vec<String> {
     let mut why = Vec::new();
     for step in plan.steps.iter().filter(|step| step.class == EffectClass::Destructive) {
-        why.push(format!("step {} replaces the data of {}", step.key, step.component));
+        why.push(match restores_elsewhere(facts, step) {
+            true => format!("step {} replaces the data of {}, of which nothing is kept", step.key, step.resource),
+            false => format!("step {} replaces the data of {}", step.key, step.component),
+        });
     }
     match plan.safety_backup {
         SafetyBackup::Required => {}
@@ -138,6 +144,12 @@ pub(super) fn confirm_because(plan: &Plan, migrations: &Migrations) -> Vec<Strin
 
 pub(super) fn moves_data(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(step.change, Change::RestoreData { .. }))
+}
+
+/// Whether a step restores into another database than the one that the component's backups are dumps of.
+pub(super) fn restores_elsewhere(facts: &PlanFacts<'_>, step: &PlannedStep) -> bool {
+    let component = facts.components.iter().find(|component| component.name == step.component);
+    component.is_some_and(|component| component.restores_elsewhere(&step.change))
 }
 
 /// What is known of migrations that code would go back past while the data stays as they left it.
@@ -187,7 +199,9 @@ fn databases_that_stay<'a>(facts: &'a PlanFacts<'_>, plan: &Plan) -> BTreeSet<&'
     let listed = facts.target.spec.components.iter().filter(|one| one.postgres.is_some()).map(|one| one.name.as_str());
     let read = facts.components.iter().filter(|one| one.observation.database.is_some()).map(|one| one.name.as_str());
     let restored = |name: &str| {
-        plan.steps.iter().any(|step| step.component == name && matches!(step.change, Change::RestoreData { .. }))
+        let restores =
+            |step: &PlannedStep| matches!(step.change, Change::RestoreData { .. }) && !restores_elsewhere(facts, step);
+        plan.steps.iter().any(|step| step.component == name && restores(step))
     };
     listed.chain(read).filter(|name| !restored(name)).collect()
 }

@@ -6,7 +6,7 @@
 
 use super::aspects::Failing;
 use super::environment::{Difference, difference};
-use super::gates::moves_data;
+use super::gates::{moves_data, restores_elsewhere};
 use super::order::{Order, Stage, Stages};
 use super::resolve::{Goal, Goals};
 use super::{ComponentFacts, Plan, PlanFacts, PlanRefusal, aspects, undo};
@@ -222,7 +222,7 @@ impl Layout<'_> {
         if plan.safety_tier.is_none() {
             plan.safety_backup_before = None;
         }
-        plan.irreversible = plan.steps.iter().filter_map(|step| irreversible(step, &plan)).collect();
+        plan.irreversible = plan.steps.iter().filter_map(|step| irreversible(facts, step, &plan)).collect();
         if undo::is_wanted(request, facts.target) {
             plan.undo = undo::plan(facts, &plan, goals);
         }
@@ -240,6 +240,7 @@ impl Layout<'_> {
             ));
         }
         self.not_restored.extend(self.unrecorded_flags(work));
+        self.say_which_percentages_stay(work);
         let code = component.aspects.code;
         if let Some(refusal) = goal.lacks(component).filter(|_| code) {
             return Err(refusal);
@@ -274,8 +275,9 @@ impl Layout<'_> {
 }
 
 /// What a step takes away for good, in words.
-fn irreversible(step: &PlannedStep, plan: &Plan) -> Option<String> {
+fn irreversible(facts: &PlanFacts<'_>, step: &PlannedStep, plan: &Plan) -> Option<String> {
     let words = match (&step.change, plan.safety_tier) {
+        (Change::RestoreData { .. }, _) if restores_elsewhere(facts, step) => "what the other database holds is lost",
         (Change::RestoreData { .. }, tier) if tier != Some(Tier::Full) => "what was written since the dump is lost",
         (Change::SetEnvironment { .. }, None) => "values that are overwritten or deleted are not kept",
         (Change::RunHook { .. }, _) => "a call cannot be taken back",

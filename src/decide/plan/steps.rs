@@ -83,7 +83,7 @@ pub(super) fn planned(
         key,
         component: component.name.clone(),
         platform: component.platform,
-        resource: component.observation.resource.clone(),
+        resource: component.observation.written_by(&change).to_owned(),
         action: words.action.into(),
         class,
         from: words.from,

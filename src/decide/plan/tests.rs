@@ -441,3 +441,51 @@ fn a_plan_that_takes_longer_than_the_run_may_is_refused() {
     let words = "the steps take about 64 s, and spec.deadline is 60 s: make a new request with a longer spec.deadline";
     assert_eq!(made("60s", Some("1m")), told(words));
 }
+
+#[test]
+fn data_of_another_database_is_locked_shown_and_never_put_back() {
+    let mut database = ComponentFacts {
+        name: "database".into(),
+        role: Role::Database,
+        platform: PlatformName::Postgres,
+        capabilities: Capabilities { data: true, ..Capabilities::default() },
+        observation: Observation {
+            resource: "1/shop".into(),
+            restores_to: Some("1/copy".into()),
+            ..Observation::default()
+        },
+        variables: Variables::new(),
+        ..backend()
+    };
+    database.aspects.data = true;
+    let data =
+        serde_json::json!({"location": "l", "sizeBytes": 1, "sha256": "d", "format": "f", "serverVersion": "15"});
+    let held = BackupComponentFacts {
+        resource: "1/shop".into(),
+        data: Some(serde_json::from_value(data.clone()).unwrap()),
+        ..BackupComponentFacts::default()
+    };
+    let backup = BackupFacts { components: [("database".into(), held)].into(), ..backup() };
+    let mut request = request(to_backup(), Strategy::Database);
+    request.spec.on_step_failure = OnStepFailure::Undo;
+    let plan = build_for(&request, &target(), vec![database.clone()], vec![backup]).unwrap();
+    assert_eq!(crate::decide::rollback::resources(&plan), ["postgres/1/copy"]);
+    assert!(plan.steps.iter().all(|step| format!("{} {} {}", step.from, step.to, step.action).contains("database")));
+    assert!(plan.irreversible[0].contains("02-database-data"), "{:?}", plan.irreversible);
+    let record = |step: &PlannedStep| {
+        let record =
+            serde_json::json!({"key": step.key, "state": "Verified", "attempt": 1, "started": "2026-11-20T14:05:00Z"});
+        serde_json::from_value(record).unwrap()
+    };
+    let records: Vec<StepRecord> = plan.steps.iter().map(record).collect();
+    let kept = serde_json::from_value(data).unwrap();
+    let dumps = Some((PinnedRef::default(), [("database".to_owned(), kept)].into()));
+    let run = undo(&UndoFacts { plan: &plan, records: &records, dumps });
+    let keys: Vec<&str> = run.steps.iter().map(|step| step.key.as_str()).collect();
+    assert_eq!(keys, ["undo-03-database-resume"], "the dump of one database went into another");
+    assert_eq!(run.left.len(), 1, "{:?}", run.left);
+    assert!(run.left[0].contains("irreversible"), "{:?}", run.left);
+    // The same database under another name is no other one.
+    database.observation.restores_to = None;
+    assert_eq!(database.observation.written_by(&Change::PauseWrites {}), "1/shop");
+}

@@ -62,9 +62,12 @@ fn undo_of(
     goals: &Goals,
 ) -> Option<PlannedStep> {
     let no_safety = facts.request.spec.safety_backup;
+    let elsewhere = component.restores_elsewhere(&step.change);
     let change = match &step.change {
         Change::SetEnvironment { .. } if no_safety == SafetyBackup::Skip => return None,
         Change::SetEnvironment { .. } => undo_environment(facts, component, &step.change, goals)?,
+        // The safety backup is a dump of the component's own database, so that another one never gets its old data back.
+        Change::RestoreData { .. } | Change::PauseWrites {} if elsewhere => return None,
         Change::RestoreData { .. } if no_safety != SafetyBackup::Required => return None,
         Change::RollBackDeploy { deploy, live, .. } => Change::RollBackDeploy {
             deploy: live.clone()?,
@@ -156,8 +159,13 @@ pub fn undo(facts: &UndoFacts<'_>) -> UndoRun {
     }
     let has_undo = |key: &str| facts.plan.undo.iter().any(|undo| origin(undo) == key);
     for step in facts.plan.steps.iter().filter(|step| attempted(facts, &step.key)) {
-        let harmless =
-            matches!(step.change, Change::SetSettings { .. } | Change::CreateCommit { .. } | Change::CreateRef { .. });
+        let harmless = matches!(
+            step.change,
+            Change::SetSettings { .. }
+                | Change::CreateCommit { .. }
+                | Change::CreateRef { .. }
+                | Change::PauseWrites {}
+        );
         if !harmless && !has_undo(&step.key) {
             run.left.push(clip(&format!("step {}: {}", step.key, step.undo)));
         }

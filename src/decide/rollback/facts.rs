@@ -153,6 +153,8 @@ pub enum Safety {
 pub enum SafetyState {
     /// It is being made.
     Making,
+    /// It goes on once somebody acts, as it says itself.
+    Stalled(String),
     /// It was re-read and matched; the dumps that it holds, by component.
     Verified(BTreeMap<String, CapturedData>),
     /// It failed, for this reason.

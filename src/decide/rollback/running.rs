@@ -144,6 +144,9 @@ fn safety_backup(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan
         SafetyState::Making => {
             wait(status, Reason::SafetyBackup, format!("waiting for safety backup {name}"), SAFETY_POLL)
         }
+        SafetyState::Stalled(why) => {
+            wait(status, Reason::SafetyBackup, format!("waiting for safety backup {name}: {why}"), SAFETY_POLL)
+        }
         SafetyState::Failed(why) => {
             let words = format!("the safety backup {name} failed ({why}), so production was not touched");
             ending::end(view, status, Outcome::Failed, Reason::SafetyBackupFailed, &words)

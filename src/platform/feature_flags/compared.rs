@@ -36,9 +36,11 @@ pub(super) fn progress(found: &BTreeMap<String, FlagState>, wanted: &[FlagChange
     Progress::Done { output: None, evidence: words.join(", ") }
 }
 
-/// The percentage that the flag has to have at the end. One that the change does not name stays as it was.
+/// The percentage that the flag has to have at the end. Where the change names none, a flag that is on is on for all, and one that is off
+/// keeps what it had.
 fn percentage_at_end(change: &FlagChange) -> Option<i32> {
-    change.to.percentage.or(change.from.percentage)
+    let had = change.from.percentage;
+    change.to.percentage.or(if change.to.enabled { had.map(|_| 100) } else { had })
 }
 
 fn is_there(is: FlagState, change: &FlagChange) -> bool {
@@ -63,7 +65,7 @@ pub(super) enum Write {
 pub(super) fn writes(change: &FlagChange) -> Vec<Write> {
     let FlagChange { from, to, .. } = change;
     let switch = (from.enabled != to.enabled).then_some(Write::Enabled(to.enabled));
-    let percentage = to.percentage.filter(|_| from.percentage != to.percentage).map(Write::Percentage);
+    let percentage = percentage_at_end(change).filter(|share| from.percentage != Some(*share)).map(Write::Percentage);
     let order = if to.enabled { [percentage, switch] } else { [switch, percentage] };
     order.into_iter().flatten().collect()
 }
@@ -105,6 +107,16 @@ mod tests {
         assert!(matches!(of(state(false, 50)), Progress::Done { .. }));
         assert!(matches!(of(state(false, 20)), Progress::Drifted { .. }));
         assert_eq!(writes(&wanted[0]), [Write::Enabled(false)]);
+    }
+
+    #[test]
+    fn on_without_a_percentage_is_on_for_all() {
+        let wanted = [change("A", state(true, 10), state(true, None))];
+        let of = |a| progress(&BTreeMap::from([("A".into(), a)]), &wanted);
+        assert_eq!(of(state(true, 10)), Progress::NotStarted);
+        assert!(matches!(of(state(true, 100)), Progress::Done { .. }));
+        assert_eq!(writes(&wanted[0]), [Write::Percentage(100)]);
+        assert_eq!(writes(&change("A", state(false, None), state(true, None))), [Write::Enabled(true)]);
     }
 
     #[test]

@@ -392,9 +392,7 @@ pub(super) async fn progress(postgres: &Postgres, data: &CapturedData, output: O
             Ok(Progress::Unclear { message: "the database says that this attempt restored another dump".into() })
         }
         (None, Some(State::Running(read))) => {
-            let (read, all) = (read.load(Ordering::Relaxed) >> 20, data.size_bytes >> 20);
-            let message =
-                format!("restoring: {read} of {all} MiB of the dump were read; nothing is visible before all of it");
+            let message = how_far(read.load(Ordering::Relaxed), data.size_bytes);
             Ok(Progress::InProgress { output, message })
         }
         (None, _) if running => {
@@ -406,5 +404,31 @@ pub(super) async fn progress(postgres: &Postgres, data: &CapturedData, output: O
             Ok(Progress::Failed { output, message: format!("{message}; nothing of the restore took effect") })
         }
         (None, Some(State::Ended(None)) | None) => Ok(Progress::NotStarted),
+    }
+}
+
+/// How far a restore is, in tenths: words that change with each look would be a write of the status with each look.
+fn how_far(read: u64, size_bytes: i64) -> String {
+    let all = u64::try_from(size_bytes).unwrap_or(0).max(1);
+    let percent = 10 * (read.saturating_mul(10) / all).min(9); // what comes after the last byte takes its time as well
+    let mebibytes = all >> 20;
+    format!(
+        "restoring: at least {percent} % of the dump ({mebibytes} MiB) was read; nothing is visible before all of it"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_about_a_restore_change_at_most_ten_times() {
+        let size = 500_000_000;
+        let mut words: Vec<String> = (0..=1_000).map(|part| how_far(part * 500_000, size)).collect();
+        assert!(words[0].contains("at least 0 % of the dump (476 MiB)"), "{}", words[0]);
+        assert!(words[555].contains("at least 50 %"), "{}", words[555]);
+        words.dedup();
+        assert_eq!(words.len(), 10, "{words:?}");
+        assert!(how_far(7, 0).contains("90 %"), "a dump without a size");
     }
 }

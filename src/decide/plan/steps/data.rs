@@ -5,13 +5,20 @@ use crate::api::*;
 use crate::decide::plan::ComponentFacts;
 use crate::decide::plan::layout::{Layout, Work};
 
+/// A restore that the component's own database does not see.
+const REPLACE_OTHER: &str = "replace the data of another database by a dump";
+
 impl Layout<'_> {
     /// Pause of writes, and restore after `needs`. The resume comes after the code: old data must not meet the broken code again.
     pub(in crate::decide::plan) fn data(&mut self, work: &Work<'_>, gate: &[String], needs: &[String]) {
         let (component, Some(data), Some(backup)) = (work.component, &work.goal.data, self.backup()) else { return };
+        let elsewhere = component.observation.restores_to.as_deref();
         let words = Words {
             action: "hold the application's connections off",
-            from: "the application writes".into(),
+            from: match elsewhere {
+                Some(other) => format!("database {other}, named by postgres.restoreRef, is open to all"),
+                None => "the application writes".into(),
+            },
             to: "no writes until the data is back".into(),
             undo: "let them in again".into(),
         };
@@ -19,8 +26,11 @@ impl Layout<'_> {
         let after = [needs, std::slice::from_ref(&pause.key)].concat();
         let size = data.size_bytes;
         let words = Words {
-            action: "replace the data by a dump",
-            from: format!("the data as it is{}", self.migration(component)),
+            action: if elsewhere.is_some() { REPLACE_OTHER } else { "replace the data by a dump" },
+            from: match elsewhere {
+                Some(other) => format!("the data of database {other}, named by postgres.restoreRef, as it is"),
+                None => format!("the data as it is{}", self.migration(component)),
+            },
             to: format!(
                 "the dump in backup {} ({} bytes, PostgreSQL {}{})",
                 backup.name,
@@ -28,16 +38,21 @@ impl Layout<'_> {
                 data.server_version,
                 data.schema_version.as_ref().map(|at| format!(", migration {at}")).unwrap_or_default()
             ),
-            undo: match self.facts.request.spec.safety_backup {
-                SafetyBackup::Required => "restore the data of the safety backup".into(),
-                SafetyBackup::SkipData | SafetyBackup::Skip => "irreversible".into(),
-            },
+            undo: self.undo_of_data(elsewhere).into(),
         };
         let change = Change::RestoreData { backup, data: data.clone() };
         let step = self.add(component, "data", EffectClass::Destructive, words, change, &after);
         step.destructive = true;
         step.expected_seconds = 10 + size / 10_000_000;
         step.deadline_seconds = (10 * step.expected_seconds).max(3600);
+    }
+
+    fn undo_of_data(&self, elsewhere: Option<&str>) -> &'static str {
+        match (elsewhere, self.facts.request.spec.safety_backup) {
+            (Some(_), _) => "irreversible: the safety backup holds the component's own database, not this one",
+            (None, SafetyBackup::Required) => "restore the data of the safety backup",
+            (None, SafetyBackup::SkipData | SafetyBackup::Skip) => "irreversible",
+        }
     }
 
     fn migration(&self, component: &ComponentFacts) -> String {
@@ -61,10 +76,14 @@ impl Layout<'_> {
             let Some(component) = self.facts.components.iter().find(|component| component.name == name) else {
                 continue;
             };
+            let to = match &component.observation.restores_to {
+                Some(other) => format!("database {other} is open to all"),
+                None => "the application writes".into(),
+            };
             let words = Words {
                 action: "let the application's connections in again",
                 from: "no writes".into(),
-                to: "the application writes".into(),
+                to,
                 undo: "hold them off again".into(),
             };
             self.add(component, "resume", EffectClass::SetToValue, words, Change::ResumeWrites {}, gate);

@@ -3,6 +3,7 @@
 use super::Words;
 use crate::api::*;
 use crate::decide::conditions::clip;
+use crate::decide::plan::ComponentFacts;
 use crate::decide::plan::aspects::Flags;
 use crate::decide::plan::layout::{Layout, Work};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ impl Layout<'_> {
         match component.aspects.flags {
             Flags::Stay => Vec::new(),
             Flags::Off => vec![(0, changes(now, |_, flag| Some(FlagState { enabled: false, ..*flag })))],
-            Flags::Recorded => vec![(0, changes(now, |name, _| recorded.and_then(|held| held.get(name)).copied()))],
+            Flags::Recorded => vec![(0, changes(now, |name, flag| self.put_back(work, name, flag)))],
             Flags::Gradual => {
                 let spec = self.facts.request.spec.gradual.as_ref();
                 let pause = spec
@@ -76,6 +77,38 @@ impl Layout<'_> {
         unknown.map(words).collect()
     }
 
+    /// The state that was recorded of a flag, as far as its service can be brought there.
+    fn put_back(&self, work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
+        let wanted = recorded(work, name, now)?;
+        let can = self.sets_percentages(work.component);
+        Some(FlagState { percentage: if can { wanted.percentage } else { now.percentage }, ..wanted })
+    }
+
+    fn sets_percentages(&self, component: &ComponentFacts) -> bool {
+        let spec = self.facts.target.spec.components.iter().find(|spec| spec.name == component.name);
+        let service = spec.and_then(|spec| spec.feature_flags.as_ref());
+        service.is_none_or(|service| service.http.setting_percentage().is_some())
+    }
+
+    /// Says which percentages stay as they are, because their service has no way to set them.
+    pub(in crate::decide::plan) fn say_which_percentages_stay(&mut self, work: &Work<'_>) {
+        let component = work.component;
+        if component.aspects.flags != Flags::Recorded || self.sets_percentages(component) {
+            return;
+        }
+        let now = component.observation.flags.iter();
+        let stays = |(name, flag): &(&String, &FlagState)| {
+            recorded(work, name, flag).is_some_and(|wanted| wanted.percentage != flag.percentage)
+        };
+        let names: Vec<&str> = now.filter(stays).map(|(name, _)| name.as_str()).collect();
+        if !names.is_empty() {
+            let (name, flags) = (&component.name, names.join(", "));
+            self.not_restored.push(format!(
+                "{name}: the percentage of {flags} cannot be put back: declare featureFlags.http.setPercentage"
+            ));
+        }
+    }
+
     pub(in crate::decide::plan) fn flags(&mut self, work: &Work<'_>, gate: &[String]) {
         let component = work.component;
         let mut after = gate.to_vec();
@@ -96,6 +129,13 @@ impl Layout<'_> {
             after = vec![step.key.clone()];
         }
     }
+}
+
+/// The state that was recorded of a flag. One that was on without a percentage was on for all.
+fn recorded(work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
+    let held = *work.goal.flags.as_ref()?.get(name)?;
+    let for_all = now.percentage.filter(|_| held.enabled).map(|_| 100);
+    Some(FlagState { percentage: held.percentage.or(for_all).or(now.percentage), ..held })
 }
 
 /// The flag at this percentage, if that is lower than it is now. One without a percentage can only go off, at nought.

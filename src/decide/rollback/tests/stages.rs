@@ -285,3 +285,15 @@ fn a_run_that_changed_something_says_when_it_let_go_before_it_gives_its_locks_ba
         "another request may be at work"
     );
 }
+
+#[test]
+fn a_safety_backup_that_cannot_go_on_is_waited_for_with_its_own_words() {
+    let held = held_by("request-uid", &["backend"]);
+    let status = RollbackRequestStatus { steps: vec![verified("01")], ..confirmed() };
+    let state = SafetyState::Stalled("store primary is full: enlarge it".into());
+    let backup = PinnedRef { name: "safety".into(), uid: "backup-uid".into() };
+    let safety = Some(Safety::Made { backup, pinned: true, state });
+    let (effects, status) = written(decided(&request(status), &held, &Facts { safety, ..Facts::default() }, 1_010));
+    assert!(effects.is_empty() && status.outcome.is_none() && !status.safety_backup_verified);
+    assert!(status.message.as_ref().unwrap().ends_with("store primary is full: enlarge it"), "{:?}", status.message);
+}
