@@ -489,3 +489,25 @@ fn data_of_another_database_is_locked_shown_and_never_put_back() {
     database.observation.restores_to = None;
     assert_eq!(database.observation.written_by(&Change::PauseWrites {}), "1/shop");
 }
+
+#[test]
+fn a_deploy_that_was_given_up_is_named_among_what_is_not_undone() {
+    let mut request = request(to_backup(), Strategy::Code);
+    request.spec.on_step_failure = OnStepFailure::Undo;
+    let plan = build_for(&request, &target(), vec![backend()], vec![backup()]).unwrap();
+    let code = plan.steps.iter().find(|step| matches!(step.change, Change::RollBackDeploy { .. })).unwrap();
+    let record = |output: Option<&str>| StepRecord {
+        key: code.key.clone(),
+        state: StepState::Failed,
+        attempt: 1,
+        intent: None,
+        output: output.map(str::to_owned),
+        evidence: None,
+        message: None,
+        started: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+        finished: None,
+    };
+    let left = |output| undo(&UndoFacts { plan: &plan, records: &[record(output)], dumps: None }).left;
+    assert_eq!(left(Some("dep-9")), [format!("step {}: dep-9 was begun, and may still take effect", code.key)]);
+    assert_eq!(left(None), [""; 0], "it was refused");
+}

@@ -169,6 +169,11 @@ pub fn undo(facts: &UndoFacts<'_>) -> UndoRun {
         if !harmless && !has_undo(&step.key) {
             run.left.push(clip(&format!("step {}: {}", step.key, step.undo)));
         }
+        // Given up, not taken back: a deploy that is slower than its deadline may still go live.
+        let made = record(facts, &step.key).filter(|record| record.state == StepState::Failed);
+        if let Some(made) = made.and_then(|record| record.output.as_ref()).filter(|_| !step.class.may_repeat()) {
+            run.left.push(clip(&format!("step {}: {made} was begun, and may still take effect", step.key)));
+        }
     }
     run
 }
