@@ -240,7 +240,7 @@ impl Layout<'_> {
             ));
         }
         self.not_restored.extend(self.unrecorded_flags(work));
-        self.say_which_percentages_stay(work);
+        self.not_restored.extend(self.percentages_that_stay(work));
         let code = component.aspects.code;
         if let Some(refusal) = goal.lacks(component).filter(|_| code) {
             return Err(refusal);

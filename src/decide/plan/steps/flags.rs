@@ -48,6 +48,37 @@ impl Layout<'_> {
         }
     }
 
+    /// The state that was recorded of a flag, as far as its service can be brought there.
+    fn put_back(&self, work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
+        let wanted = recorded(work, name, now)?;
+        let can = self.sets_percentages(work.component);
+        Some(FlagState { percentage: if can { wanted.percentage } else { now.percentage }, ..wanted })
+    }
+
+    fn sets_percentages(&self, component: &ComponentFacts) -> bool {
+        let spec = self.facts.target.spec.components.iter().find(|spec| spec.name == component.name);
+        let service = spec.and_then(|spec| spec.feature_flags.as_ref());
+        service.is_none_or(|service| service.http.setting_percentage().is_some())
+    }
+
+    /// Flags whose percentage stays as it is, because their service has no way to set it, in words.
+    pub(in crate::decide::plan) fn percentages_that_stay(&self, work: &Work<'_>) -> Vec<String> {
+        let component = work.component;
+        if component.aspects.flags != Flags::Recorded || self.sets_percentages(component) {
+            return Vec::new();
+        }
+        let flags = component.observation.flags.iter();
+        let stays = flags
+            .filter(|(name, now)| recorded(work, name, now).is_some_and(|wanted| wanted.percentage != now.percentage));
+        let whose = &component.name;
+        let words = |name| {
+            format!(
+                "{whose}: the percentage of flag {name} cannot be put back: declare featureFlags.http.setPercentage"
+            )
+        };
+        stays.map(|(name, _)| words(name)).collect()
+    }
+
     /// Why a gradual rollback lowers nothing although flags are on, in words.
     pub(in crate::decide::plan) fn no_flag_falls(&self) -> Option<String> {
         let spec = self.facts.request.spec.gradual.as_ref()?;
@@ -75,38 +106,6 @@ impl Layout<'_> {
             format!("{}: flag {name} is not in backup {}: it stays {now}", component.name, backup.name)
         };
         unknown.map(words).collect()
-    }
-
-    /// The state that was recorded of a flag, as far as its service can be brought there.
-    fn put_back(&self, work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
-        let wanted = recorded(work, name, now)?;
-        let can = self.sets_percentages(work.component);
-        Some(FlagState { percentage: if can { wanted.percentage } else { now.percentage }, ..wanted })
-    }
-
-    fn sets_percentages(&self, component: &ComponentFacts) -> bool {
-        let spec = self.facts.target.spec.components.iter().find(|spec| spec.name == component.name);
-        let service = spec.and_then(|spec| spec.feature_flags.as_ref());
-        service.is_none_or(|service| service.http.setting_percentage().is_some())
-    }
-
-    /// Says which percentages stay as they are, because their service has no way to set them.
-    pub(in crate::decide::plan) fn say_which_percentages_stay(&mut self, work: &Work<'_>) {
-        let component = work.component;
-        if component.aspects.flags != Flags::Recorded || self.sets_percentages(component) {
-            return;
-        }
-        let now = component.observation.flags.iter();
-        let stays = |(name, flag): &(&String, &FlagState)| {
-            recorded(work, name, flag).is_some_and(|wanted| wanted.percentage != flag.percentage)
-        };
-        let names: Vec<&str> = now.filter(stays).map(|(name, _)| name.as_str()).collect();
-        if !names.is_empty() {
-            let (name, flags) = (&component.name, names.join(", "));
-            self.not_restored.push(format!(
-                "{name}: the percentage of {flags} cannot be put back: declare featureFlags.http.setPercentage"
-            ));
-        }
     }
 
     pub(in crate::decide::plan) fn flags(&mut self, work: &Work<'_>, gate: &[String]) {
