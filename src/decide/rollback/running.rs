@@ -336,8 +336,11 @@ fn waiting(view: &View<'_>, status: &RollbackRequestStatus, decided: &[(&Planned
             _ => None,
         })
         .collect();
-    let soonest = decided.iter().filter_map(|(step, _)| view.facts.steps.get(&step.key)).map(|facts| facts.begin_in);
-    let again = soonest.filter(|left| !left.is_zero()).min().unwrap_or_else(|| next_look(view, status, decided));
+    // A step that may not begin yet is left alone until then; what others have under way is looked at all the same.
+    let begin_in = |step: &PlannedStep| view.facts.steps.get(&step.key).map(|facts| facts.begin_in);
+    let look = |(step, _): &(&PlannedStep, _)| begin_in(step).filter(|left| !left.is_zero());
+    let looks = decided.iter().map(|one| look(one).unwrap_or_else(|| next_look(view, status, decided)));
+    let again = looks.min().unwrap_or(view.limits.poll_interval);
     wait(status.clone(), Reason::RollingBack, words.join("; "), again)
 }
 

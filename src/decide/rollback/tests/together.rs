@@ -187,3 +187,26 @@ fn a_run_that_stops_lets_the_application_in_again() {
     assert_eq!(status.outcome, None, "the run would end with the application held off");
     assert_eq!(asks_for(&learns(&status, &target())), ["03"]);
 }
+
+#[test]
+fn a_step_that_waits_for_a_right_keeps_nobody_from_looking_at_another() {
+    let again = |steps: Vec<StepRecord>, begin_in: [u64; 2]| {
+        let under_way = Progress::InProgress { output: Some("dep".into()), message: "building".into() };
+        let mut facts = reads(&[("02", Progress::NotStarted), ("03", under_way)]);
+        for (key, seconds) in ["02", "03"].into_iter().zip(begin_in) {
+            facts.steps.get_mut(key).unwrap().begin_in = Duration::from_secs(seconds);
+        }
+        match decided(&request(running(steps)), &held_by("request-uid", &["backend"]), &facts, 1_010) {
+            Decision::Do(effects, write) if effects.is_empty() => write.again,
+            other => panic!("{other:?}"),
+        }
+    };
+    let not_sent = |key: &str| {
+        let sent = started(key, EffectClass::Keyless);
+        advance(key, Some(&sent), StepEvent::NotSent { message: "403".into() }, at(1_000)).unwrap()
+    };
+    let mixed = vec![verified("01"), not_sent("02"), applied("03")];
+    assert!(again(mixed, [30, 0]) <= LIMITS.poll_interval);
+    let both = vec![verified("01"), not_sent("02"), not_sent("03")];
+    assert_eq!(again(both, [30, 20]), Duration::from_secs(20), "nothing is under way");
+}
