@@ -136,11 +136,12 @@ async fn expired_request_is_not_run() {
 }
 
 #[tokio::test]
-async fn deadline_ends_a_run() {
+async fn a_deadline_that_the_plan_cannot_keep_ends_the_request_before_any_effect() {
     let (world, _, _, _operator) = broken("{confirmation: Always}").await;
     world.apply(&scenario::request(SHOP, "late", "shop", "Code", "{previous: {}}", "deadline: 3s")).await;
     let message = request_says(&world, "late", ConditionType::Succeeded, "False/DeadlineExceeded").await;
-    assert!(message.contains("3s"), "{message}");
+    assert!(message.contains("spec.deadline is 3 s: make a new request with a longer spec.deadline"), "{message}");
+    assert_eq!(world.platforms.count("render.rollback").await, 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The one decision.
 
-use super::ending::{self, Ending};
+use super::ending;
 use super::facts::View;
 use super::{Decision, Effect, Situation, Write, planning, release, running, undoing, verifying};
 use crate::api::*;
@@ -151,12 +151,6 @@ fn hold_still(view: &View<'_>, status: &RollbackRequestStatus, reason: Reason, w
     let mut status = status.clone();
     planning::out_of_queue(&mut status);
     stall(status, reason, words)
-}
-
-impl From<Ending> for Situation {
-    fn from(ending: Ending) -> Self {
-        Self { stalled: Some((ending.reason, ending.words)), ..Self::default() }
-    }
 }
 
 /// Goes on at once with what `status` now says.

@@ -1,5 +1,6 @@
 //! Tests of the decision: what they share.
 
+mod bounds;
 mod failovers;
 mod hindered;
 mod stages;

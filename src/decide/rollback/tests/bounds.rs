@@ -1,0 +1,131 @@
+//! Where waiting ends: to the second, because a bound that is off by one is found by nobody else.
+
+use super::*;
+
+/// The decision about step 02, read like this, its attempt known for so long.
+fn after(record: StepRecord, progress: Progress, open_for: u64, applied_for: u64, now: i64) -> Decision {
+    let held = held_by("request-uid", &["backend"]);
+    let mut facts = read("02", progress);
+    let step = facts.steps.get_mut("02").unwrap();
+    (step.open_for, step.applied_for) = (Duration::from_secs(open_for), Duration::from_secs(applied_for));
+    let mut status = running(vec![verified("01"), record]);
+    status.plan.as_mut().unwrap().steps.truncate(2);
+    decided(&request(status), &held, &facts, now)
+}
+
+/// What became of the step.
+fn state(decision: Decision) -> (StepState, bool) {
+    let (_, status) = written(decision);
+    (status.steps[1].state, status.question.is_some())
+}
+
+#[test]
+fn an_unknown_call_is_waited_out_for_its_deadline_the_slack_and_the_window() {
+    let open = || started("02", EffectClass::Keyless);
+    let found = || Progress::Done { output: None, evidence: "live".into() };
+    // A deadline of 20 s and a slack of 10 s; then a window of 60 s.
+    assert_eq!(state(after(open(), found(), 30, 0, 1_010)), (StepState::Started, false));
+    assert_eq!(state(after(open(), found(), 31, 0, 1_010)), (StepState::Verified, false));
+    assert_eq!(state(after(open(), Progress::NotStarted, 90, 0, 1_010)), (StepState::Started, false));
+    assert_eq!(state(after(open(), Progress::NotStarted, 91, 0, 1_010)), (StepState::Ambiguous, true));
+}
+
+#[test]
+fn a_call_that_was_taken_has_the_slack_to_show_and_its_deadline_to_end() {
+    let taken = || applied("02");
+    assert_eq!(state(after(taken(), Progress::NotStarted, 0, 10, 1_010)).0, StepState::Applied);
+    assert_eq!(state(after(taken(), Progress::NotStarted, 0, 11, 1_010)).0, StepState::Failed);
+    let building = || Progress::InProgress { output: Some("dep".into()), message: "building".into() };
+    assert_eq!(state(after(taken(), building(), 0, 100, 1_600)).0, StepState::Applied);
+    assert_eq!(state(after(taken(), building(), 0, 100, 1_601)).0, StepState::Failed);
+}
+
+#[test]
+fn a_run_has_its_whole_deadline_and_a_request_may_be_seen_at_its_last_second() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = request(running(vec![verified("01")]));
+    request.spec.deadline = Some("60s".into());
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_060)), ["02"]);
+    assert_eq!(written(decided(&request, &held, &Facts::default(), 1_061)).1.outcome, Some(Outcome::Failed));
+    request.spec.deadline = None;
+    request.spec.expires_at = Some(Time(at(1_000)));
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_010)), ["02"], "first seen at 1000");
+    request.spec.expires_at = Some(Time(at(999)));
+    assert_eq!(written(decided(&request, &held, &Facts::default(), 1_010)).1.outcome, Some(Outcome::Expired));
+}
+
+#[test]
+fn a_deletion_is_patient_for_ten_minutes() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = request(running(vec![verified("01"), started("02", EffectClass::Keyless)]));
+    request.metadata.deletion_timestamp = Some(Time(at(1_000)));
+    let after = |seconds: u64| {
+        let facts = Facts { deleting_for: Duration::from_secs(seconds), ..Facts::default() };
+        matches!(decided(&request, &held, &facts, 1_010), Decision::Leave(_))
+    };
+    assert_eq!((after(600), after(601)), (false, true));
+}
+
+#[test]
+fn how_a_run_ended_is_a_stall_where_it_ended_badly_and_progress_where_it_did_not() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut cancelled = request(running(vec![verified("01")]));
+    cancelled.spec.cancel = Some(true);
+    let Decision::Do(_, write) = decided(&cancelled, &held, &Facts::default(), 1_010) else { panic!() };
+    assert_eq!(write.situation.stalled.map(|(reason, _)| reason), Some(Reason::Cancelled));
+    let mut same = RollbackRequestStatus { confirmed_at: None, locks: vec![], ..confirmed() };
+    same.plan.as_mut().unwrap().steps.clear();
+    let Decision::Do(_, write) = decided(&request(same), &target(), &Facts::default(), 1_010) else { panic!() };
+    assert_eq!(write.situation.progress.map(|(reason, _)| reason), Some(Reason::NothingToRollBack));
+    assert_eq!(write.situation.stalled, None);
+}
+
+#[test]
+fn an_application_that_could_not_be_let_in_is_said_to_be_held_off() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut status = running(vec![verified("01"), verified("02")]);
+    status.steps[1].attempt = 1;
+    let steps = &mut status.plan.as_mut().unwrap().steps;
+    steps[1].change = Change::PauseWrites {};
+    steps[3].change = Change::ResumeWrites {};
+    let mut request = request(status);
+    request.spec.cancel = Some(true);
+    let ends = |request: &RollbackRequest| written(decided(request, &held, &Facts::default(), 1_010)).1;
+    let mut refused = applied("04");
+    refused.state = StepState::Failed;
+    request.status.as_mut().unwrap().steps.push(refused);
+    let said = ends(&request).message.unwrap();
+    assert!(said.contains("still held off backend"), "{said}");
+    request.status.as_mut().unwrap().steps[2] = verified("04");
+    let said = ends(&request).message.unwrap();
+    assert!(!said.contains("held off"), "{said}");
+    // One that was never held off is not let in.
+    request.status.as_mut().unwrap().steps.truncate(2);
+    request.status.as_mut().unwrap().steps[1].attempt = 0;
+    assert_eq!(ends(&request).outcome, Some(Outcome::Cancelled));
+}
+
+#[test]
+fn commands_name_the_request_and_the_target_names_who_works_on_it() {
+    let waiting = RollbackRequestStatus { confirmed_at: None, locks: vec![], ..confirmed() };
+    let mut always = target();
+    always.spec.rollback.confirmation = Confirm::Always;
+    let (_, status) = written(decided(&request(waiting), &always, &Facts::default(), 1_010));
+    assert!(status.message.unwrap().contains("patch rbr back "));
+    let free = Facts { locks: Some(None), plan: Some(Ok(Box::new(plan()))), ..Facts::default() };
+    let unlocked = RollbackRequestStatus { locks: vec![], ..confirmed() };
+    let (effects, _) = written(decided(&request(unlocked), &target(), &free, 1_010));
+    let who = PinnedRef { name: "back".into(), uid: "request-uid".into() };
+    assert!(effects.contains(&Effect::Target(vec![TargetChange::Operation(Some(who))])), "{effects:?}");
+}
+
+#[test]
+fn a_dry_run_stands_in_no_queue() {
+    let unplanned = || RollbackRequestStatus { plan: None, confirmed_at: None, locks: vec![], ..confirmed() };
+    let planned = Facts { plan: Some(Ok(Box::new(plan()))), ..Facts::default() };
+    let mut request = request(unplanned());
+    let queue = Need::Queue(vec!["render/srv-1".into()]);
+    assert_eq!(decided(&request, &target(), &planned, 1_010), Decision::Learn(queue));
+    request.spec.dry_run = true;
+    assert!(written(decided(&request, &target(), &planned, 1_010)).1.plan.is_some());
+}
