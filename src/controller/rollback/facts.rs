@@ -56,6 +56,9 @@ pub(super) async fn components(
             return Err(Refusal::permanent(Reason::ComponentUnknown, text));
         }
     }
+    if request.spec.strategy == Strategy::Failback && request.spec.to.is_none() {
+        failed_over(request, target)?;
+    }
     let read = target.spec.components.iter().map(|component| component_facts(reads, request, target, component));
     let read: Vec<ComponentFacts> = try_join_all(read).await?.into_iter().flatten().collect();
     match read.iter().any(|component| component.aspects.any()) {
