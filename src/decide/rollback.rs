@@ -27,8 +27,8 @@ pub use step::{Reading, StepDecision, StepView, decide_step};
 use crate::api::*;
 use std::time::Duration;
 
-/// Longest run where the request names none.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3600);
+/// Longest run where the request names none and its plan takes no longer.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(3600);
 /// Longest verification where nobody names one.
 pub const DEFAULT_VERIFICATION: Duration = Duration::from_secs(1800);
 /// Longest wait for a platform once the request is being deleted.
@@ -109,6 +109,13 @@ pub struct SafetyOrder {
     pub tier: Tier,
     /// Components that it captures.
     pub components: Vec<String>,
+}
+
+/// Longest time for a run, from the creation of its request: what it names, else an hour or twice what its plan is expected to take.
+pub fn deadline(request: &RollbackRequest, plan: Option<&Plan>) -> Duration {
+    let named = request.spec.deadline.as_ref().and_then(|text| text.parse().ok());
+    let expected = plan.and_then(|plan| u64::try_from(plan.expected_seconds).ok()).unwrap_or(0);
+    named.unwrap_or_else(|| DEFAULT_DEADLINE.max(Duration::from_secs(expected.saturating_mul(2))))
 }
 
 /// The record of a step, if it has one.

@@ -70,8 +70,7 @@ async fn flags_go_off_come_back_and_fall_step_by_step() {
     let on = flags(&world).await;
     assert_eq!((&on["NEW_UI"]["enabled"], &on["VOICE"]["percentage"]), (&json!(true), &json!(80)), "{on}");
     // Percentages fall with pauses; a cancel in a pause stops there and says so.
-    let gradual =
-        json!({"to": {"previous": {}}, "gradual": {"steps": [50, 10, 0], "interval": "1h"}, "deadline": "3h"});
+    let gradual = json!({"to": {"previous": {}}, "gradual": {"steps": [50, 10, 0], "interval": "1h"}});
     ask(&world, "slowly", "Gradual", gradual).await;
     until("the first percentage", || async {
         let seen = flags(&world).await;

@@ -5,9 +5,8 @@ use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRe
 use crate::api::*;
 use crate::decide::conditions::clip;
 use crate::decide::data;
-use crate::decide::rollback::DEFAULT_DEADLINE;
+use crate::decide::rollback::deadline;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// What can be told from the target and from what it runs on.
 pub(super) fn check(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
@@ -108,15 +107,12 @@ fn check_size(strategy: Strategy, plan: &Plan) -> Result<(), PlanRefusal> {
 
 /// A run that cannot end in time would stop in the middle.
 fn check_deadline(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
-    let given: Option<Duration> = request.spec.deadline.as_ref().and_then(|text| text.parse().ok());
-    let seconds = given.unwrap_or(DEFAULT_DEADLINE).as_secs();
-    if u64::try_from(plan.expected_seconds).is_ok_and(|expected| expected <= seconds) {
+    let (expected, seconds) = (plan.expected_seconds, deadline(request, Some(plan)).as_secs());
+    if u64::try_from(expected).is_ok_and(|expected| expected <= seconds) {
         return Ok(());
     }
     let text = format!(
-        "the steps take about {} s, and {} is {seconds} s: make a new request with a longer spec.deadline",
-        plan.expected_seconds,
-        if given.is_some() { "spec.deadline" } else { "the deadline where spec.deadline is absent" },
+        "the steps take about {expected} s, and spec.deadline is {seconds} s: make a new request with a longer spec.deadline"
     );
     refuse(Reason::DeadlineExceeded, text)
 }

@@ -433,11 +433,12 @@ fn a_plan_that_takes_longer_than_the_run_may_is_refused() {
         let made = build_for(&request, &target(), vec![flags.clone()], vec![]);
         made.map(|plan| plan.expected_seconds).map_err(|refusal| (refusal.reason, refusal.message))
     };
-    assert_eq!(made("3596s", None), Ok(3600));
+    assert_eq!(made("2h", None), Ok(7204), "without a deadline of its own a run has the time that its plan needs");
     let told = |words: &str| Err((Reason::DeadlineExceeded, words.to_owned()));
-    let words = "the steps take about 3601 s, and the deadline where spec.deadline is absent is 3600 s: make a new request with a longer spec.deadline";
-    assert_eq!(made("3597s", None), told(words));
-    assert_eq!(made("2h", Some("3h")), Ok(7204));
+    assert_eq!(made("3596s", Some("1h")), Ok(3600));
+    let words =
+        "the steps take about 3601 s, and spec.deadline is 3600 s: make a new request with a longer spec.deadline";
+    assert_eq!(made("3597s", Some("1h")), told(words));
     let words = "the steps take about 64 s, and spec.deadline is 60 s: make a new request with a longer spec.deadline";
     assert_eq!(made("60s", Some("1m")), told(words));
 }

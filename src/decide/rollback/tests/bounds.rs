@@ -55,6 +55,18 @@ fn a_run_has_its_whole_deadline_and_a_request_may_be_seen_at_its_last_second() {
 }
 
 #[test]
+fn a_run_without_a_deadline_of_its_own_has_an_hour_or_twice_what_its_plan_takes() {
+    let limit = |named: Option<&str>, expected: i64| {
+        let mut request = request(confirmed());
+        request.spec.deadline = named.map(|text| text.into());
+        deadline(&request, Some(&Plan { expected_seconds: expected, ..plan() })).as_secs()
+    };
+    assert_eq!((limit(None, 60), limit(None, 1_800), limit(None, 1_801)), (3_600, 3_600, 3_602));
+    assert_eq!((limit(Some("2h"), 60), limit(Some("1m"), 9_000)), (7_200, 60));
+    assert_eq!(deadline(&request(confirmed()), None).as_secs(), 3_600);
+}
+
+#[test]
 fn a_deletion_is_patient_for_ten_minutes() {
     let held = held_by("request-uid", &["backend"]);
     let mut request = request(running(vec![verified("01"), started("02", EffectClass::Keyless)]));
