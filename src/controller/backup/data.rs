@@ -12,7 +12,9 @@ use crate::store::{Digested, EncryptedUpload, ObjectName, Store, StoreError, Sto
 use age::x25519::{Identity, Recipient};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::pin::Pin;
@@ -116,7 +118,7 @@ async fn begin(context: &Context, backup: &DeploymentBackup, target: &Deployment
     let opened = context.open_store(&namespace, reference.map(|reference| reference.name.as_str())).await?;
     opened.may_write()?;
     let recipients = opened.keys(context).await?.recipients().to_vec();
-    remove_all(&opened, &uid).await?; // of a try that was cut off: status names nothing yet
+    remove_rests(context, backup, &opened).await?;
     let (written, outcome) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
     let job = Job { opened, recipients, uid: uid.clone(), written: written.clone() };
     let into = outcome.clone();
@@ -130,6 +132,27 @@ async fn begin(context: &Context, backup: &DeploymentBackup, target: &Deployment
     let mut all = context.dumps.0.lock().unwrap_or_else(PoisonError::into_inner);
     all.insert(uid, Dump { written, outcome, task, begun: monotonic() });
     Ok(Standing::Running(Duration::ZERO, "dumping data".into()))
+}
+
+/// Value: the version of the object on which a capture began anew.
+const BEGUN_ANEW: &str = "savepoint.dev/capture-begun-anew-at";
+
+/// Removes what a try left that was cut off. Its last write may still be on its way to the API server, and would name what is removed here:
+/// a write of ours comes first, and that one finds the object changed.
+async fn remove_rests(context: &Context, backup: &DeploymentBackup, opened: &OpenedStore) -> Result<(), Refusal> {
+    let uid = backup.uid().unwrap_or_default();
+    if opened.store.list(Some(&uid)).await.map_err(|error| opened.refused(&error))?.is_empty() {
+        return Ok(());
+    }
+    let version = backup.resource_version();
+    let fence = json!({"metadata": {"resourceVersion": version, "annotations": {BEGUN_ANEW: version}}});
+    let api = Api::<DeploymentBackup>::namespaced(context.client.clone(), &backup.namespace().unwrap_or_default());
+    let written = api.patch(&backup.name_any(), &PatchParams::default(), &Patch::Merge(fence)).await;
+    written.map_err(|_| {
+        let text = "the backup changed while what an earlier try left was to be removed";
+        Refusal { temporary: true, ..Refusal::permanent(Reason::Progressing, text) }
+    })?;
+    remove_all(opened, &uid).await
 }
 
 /// Removes every object of a backup whose status names none.
