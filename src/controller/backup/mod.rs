@@ -1,6 +1,6 @@
 //! `DeploymentBackup`: fetch, decide, act, record. Each reconcile does one thing, and the next one sees what came of it.
 //!
-//! RBAC: `deploymentbackups` get, list, watch, patch (finalizer, and before what an earlier try left is removed); `deploymentbackups/status` update.
+//! RBAC: `deploymentbackups` get, list, watch, patch (finalizer); `deploymentbackups/status` update.
 
 mod act;
 mod capture;
