@@ -118,6 +118,12 @@ pub fn deadline(request: &RollbackRequest, plan: Option<&Plan>) -> Duration {
     named.unwrap_or_else(|| DEFAULT_DEADLINE.max(Duration::from_secs(expected.saturating_mul(2))))
 }
 
+/// The steps of the plan, then those of its undo, where it has begun.
+fn steps_of(status: &RollbackRequestStatus) -> impl Iterator<Item = &PlannedStep> {
+    let planned = status.plan.iter().flat_map(|plan| &plan.steps);
+    planned.chain(status.undo.iter().flat_map(|undo| &undo.steps))
+}
+
 /// The record of a step, if it has one.
 pub fn record<'a>(status: &'a RollbackRequestStatus, key: &str) -> Option<&'a StepRecord> {
     status.steps.iter().find(|record| record.key == key)

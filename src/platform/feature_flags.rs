@@ -177,15 +177,7 @@ fn in_words(flag: &str, error: SendError) -> SendError {
 }
 
 /// What can be done here.
-pub(super) const CAPABILITIES: Capabilities = Capabilities {
-    environment: false,
-    roll_back: false,
-    redeploy: false,
-    freeze: false,
-    move_branch: false,
-    flags: true,
-    data: false,
-};
+pub(super) const CAPABILITIES: Capabilities = Capabilities { flags: true, ..Capabilities::NONE };
 
 impl Platform for FeatureFlags {
     fn name(&self) -> PlatformName {

@@ -199,15 +199,7 @@ impl Github {
 }
 
 /// What can be done here.
-pub(super) const CAPABILITIES: Capabilities = Capabilities {
-    environment: false,
-    roll_back: false,
-    redeploy: false,
-    freeze: false,
-    move_branch: true,
-    flags: false,
-    data: false,
-};
+pub(super) const CAPABILITIES: Capabilities = Capabilities { move_branch: true, ..Capabilities::NONE };
 
 impl Platform for Github {
     fn name(&self) -> PlatformName {

@@ -317,15 +317,8 @@ fn published_progress(published: Option<String>, wanted: &str, before: Option<&s
 }
 
 /// What can be done here.
-pub(super) const CAPABILITIES: Capabilities = Capabilities {
-    environment: true,
-    roll_back: true,
-    redeploy: false,
-    freeze: true,
-    move_branch: false,
-    flags: false,
-    data: false,
-};
+pub(super) const CAPABILITIES: Capabilities =
+    Capabilities { environment: true, roll_back: true, freeze: true, ..Capabilities::NONE };
 
 impl Platform for Netlify {
     fn name(&self) -> PlatformName {

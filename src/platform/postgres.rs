@@ -189,15 +189,7 @@ fn not_here(change: &Change) -> Error {
 }
 
 /// What can be done here.
-pub(super) const CAPABILITIES: Capabilities = Capabilities {
-    environment: false,
-    roll_back: false,
-    redeploy: false,
-    freeze: false,
-    move_branch: false,
-    flags: false,
-    data: true,
-};
+pub(super) const CAPABILITIES: Capabilities = Capabilities { data: true, ..Capabilities::NONE };
 
 impl Platform for Postgres {
     fn name(&self) -> PlatformName {

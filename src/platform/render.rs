@@ -242,15 +242,8 @@ impl Render {
 }
 
 /// What can be done here.
-pub(super) const CAPABILITIES: Capabilities = Capabilities {
-    environment: true,
-    roll_back: true,
-    redeploy: true,
-    freeze: true,
-    move_branch: false,
-    flags: false,
-    data: false,
-};
+pub(super) const CAPABILITIES: Capabilities =
+    Capabilities { environment: true, roll_back: true, redeploy: true, freeze: true, ..Capabilities::NONE };
 
 impl Platform for Render {
     fn name(&self) -> PlatformName {

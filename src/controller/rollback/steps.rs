@@ -156,12 +156,13 @@ impl Opened {
         if !is_hook && matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
             // Before anything is sent, and before anything is believed: is this still what the plan is about?
             match self.platform.observe().await {
-                Ok(seen) if seen.written_by(&step.change) != step.resource => {
+                Ok(seen) => {
                     let now = seen.written_by(&step.change);
-                    let message = format!("the credential now reaches {now}, the plan is about {}", step.resource);
-                    return Ok(Ok(Progress::Drifted { message }));
+                    if now != step.resource {
+                        let message = format!("the credential now reaches {now}, the plan is about {}", step.resource);
+                        return Ok(Ok(Progress::Drifted { message }));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => return Ok(Err(failed(error))),
             }
         }

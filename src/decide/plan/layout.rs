@@ -241,13 +241,10 @@ impl Layout<'_> {
         }
         self.not_restored.extend(self.unrecorded_flags(work));
         self.not_restored.extend(self.percentages_that_stay(work));
-        let code = component.aspects.code;
-        if let Some(refusal) = goal.lacks(component).filter(|_| code) {
+        if let Some(refusal) = goal.lacks(component).filter(|_| component.aspects.code) {
             return Err(refusal);
         }
-        let environment = work.difference.as_ref().is_some_and(|difference| !difference.is_empty());
-        let moves = code && (Self::deploy_moves(component, goal) || Self::branch_moves(component, goal));
-        Ok(environment || moves || goal.data.is_some() || self.flags_move(work))
+        Ok(!self.parts(work).is_empty())
     }
 
     pub(super) fn deploy_moves(component: &ComponentFacts, goal: &Goal) -> bool {

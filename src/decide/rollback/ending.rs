@@ -3,7 +3,9 @@
 use super::facts::View;
 use super::next::AT_ONCE;
 use super::planning::{out_of_queue, resources};
-use super::{Decision, Reading, Situation, Write, failover, is_open, record, running, undoing, what_was_done};
+use super::{
+    Decision, Reading, Situation, Write, failover, is_open, record, running, steps_of, undoing, what_was_done,
+};
 use crate::api::*;
 use crate::decide::conditions::clip;
 use k8s_openapi::jiff::SignedDuration;
@@ -80,8 +82,7 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     let Some(plan) = status.plan.clone() else {
         return end(view, status, ending.outcome, ending.reason, &ending.words);
     };
-    let steps: Vec<PlannedStep> =
-        plan.steps.iter().chain(status.undo.iter().flat_map(|undo| &undo.steps)).cloned().collect();
+    let steps: Vec<PlannedStep> = steps_of(&status).cloned().collect();
     let undoes = ending.reason == Reason::StepFailed && view.request.spec.on_step_failure == OnStepFailure::Undo;
     // What is to be undone must have come to rest first. So must a restore: it goes on in the database until its transaction ends.
     let rests = |step: &PlannedStep, record: &StepRecord| {
@@ -117,9 +118,7 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
 
 /// Whether a restore was taken whose transaction has not ended, as far as that is known.
 pub(super) fn restores(view: &View<'_>, status: &RollbackRequestStatus) -> bool {
-    let steps = status.plan.iter().flat_map(|plan| &plan.steps);
-    let steps = steps.chain(status.undo.iter().flat_map(|undo| &undo.steps));
-    let mut taken = steps
+    let mut taken = steps_of(status)
         .filter(|step| step.class == EffectClass::Destructive)
         .filter(|step| record(status, &step.key).is_some_and(|record| record.state == StepState::Applied));
     let may_run = |step: &PlannedStep| match view.facts.steps.get(&step.key).map(|facts| &facts.reading) {

@@ -141,10 +141,8 @@ fn withdrawn(view: &View<'_>, status: &RollbackRequestStatus) -> bool {
 
 /// Begins nothing. What is open is settled, and whoever stands still keeps nobody behind it in the queue.
 fn hold_still(view: &View<'_>, status: &RollbackRequestStatus, reason: Reason, words: String) -> Decision {
-    let planned = status.plan.iter().flat_map(|plan| &plan.steps);
-    let steps = planned.chain(status.undo.iter().flat_map(|undo| &undo.steps));
     let open = |step: &&PlannedStep| super::record(status, &step.key).is_some_and(super::is_open);
-    let open: Vec<PlannedStep> = steps.filter(open).cloned().collect();
+    let open: Vec<PlannedStep> = super::steps_of(status).filter(open).cloned().collect();
     if let Some(plan) = status.plan.as_ref().filter(|_| !open.is_empty()) {
         return running::settle(view, status, plan, open);
     }

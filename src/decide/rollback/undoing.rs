@@ -3,7 +3,7 @@
 use super::ending::{end, still_paused};
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as at_once, stall};
-use super::{Decision, StepDecision, answer, look, record, running};
+use super::{Decision, StepDecision, answer, look, record, running, steps_of};
 use crate::api::*;
 use crate::decide::plan::{self, UndoFacts};
 use crate::decide::step_log::{StepEvent, attempt_id};
@@ -109,7 +109,7 @@ fn put_right(
 
 fn ended(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, undo: &UndoRun) -> Decision {
     // Writes may be paused by a step that counts as failed: nobody is kept waiting at the door for that.
-    let steps: Vec<PlannedStep> = plan.steps.iter().chain(&undo.steps).cloned().collect();
+    let steps: Vec<PlannedStep> = steps_of(&status).cloned().collect();
     if let Some(resume) = still_paused(&status, &steps) {
         return running::settle(view, &status, plan, vec![resume]);
     }
