@@ -1,6 +1,7 @@
 //! What stops a plan before any effect, and what makes it wait for a person whatever the policy says.
 
 use super::resolve::{Goals, is_of_then};
+use super::steps::flags::cannot_fall;
 use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse};
 use crate::api::*;
 use crate::decide::conditions::clip;
@@ -11,7 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What can be told from the target and from what it runs on.
 pub(super) fn check(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
     check_order(facts)?;
-    check_overlap(facts)
+    check_overlap(facts)?;
+    facts
+        .concerned()
+        .find_map(|component| cannot_fall(facts, component))
+        .map_or(Ok(()), |text| refuse(Reason::InvalidSpec, text))
 }
 
 fn check_order(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {

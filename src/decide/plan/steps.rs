@@ -2,7 +2,7 @@
 
 mod code;
 mod data;
-mod flags;
+pub(super) mod flags;
 mod settings;
 
 use super::ComponentFacts;

@@ -3,9 +3,9 @@
 use super::Words;
 use crate::api::*;
 use crate::decide::conditions::clip;
-use crate::decide::plan::ComponentFacts;
 use crate::decide::plan::aspects::Flags;
 use crate::decide::plan::layout::{Layout, Work};
+use crate::decide::plan::{ComponentFacts, PlanFacts};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,8 +30,9 @@ impl Layout<'_> {
                     .and_then(|spec| spec.interval.parse().ok())
                     .map_or(0, |time: Duration| i64::try_from(time.as_secs()).unwrap_or(0));
                 let (mut stages, mut was) = (Vec::new(), now.clone());
+                let can = sets_percentages(self.facts, component);
                 for (index, percentage) in spec.iter().flat_map(|spec| &spec.steps).enumerate() {
-                    let fall = changes(&was, |_, flag| fallen(flag, *percentage));
+                    let fall = changes(&was, |_, flag| fallen(flag, *percentage, can));
                     for change in &fall {
                         was.insert(change.name.clone(), change.to);
                     }
@@ -51,20 +52,14 @@ impl Layout<'_> {
     /// The state that was recorded of a flag, as far as its service can be brought there.
     fn put_back(&self, work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
         let wanted = recorded(work, name, now)?;
-        let can = self.sets_percentages(work.component);
+        let can = sets_percentages(self.facts, work.component);
         Some(FlagState { percentage: if can { wanted.percentage } else { now.percentage }, ..wanted })
-    }
-
-    fn sets_percentages(&self, component: &ComponentFacts) -> bool {
-        let spec = self.facts.target.spec.components.iter().find(|spec| spec.name == component.name);
-        let service = spec.and_then(|spec| spec.feature_flags.as_ref());
-        service.is_none_or(|service| service.http.setting_percentage().is_some())
     }
 
     /// Flags whose percentage stays as it is, because their service has no way to set it, in words.
     pub(in crate::decide::plan) fn percentages_that_stay(&self, work: &Work<'_>) -> Vec<String> {
         let component = work.component;
-        if component.aspects.flags != Flags::Recorded || self.sets_percentages(component) {
+        if component.aspects.flags != Flags::Recorded || sets_percentages(self.facts, component) {
             return Vec::new();
         }
         let flags = component.observation.flags.iter();
@@ -85,7 +80,7 @@ impl Layout<'_> {
         let gradual = self.facts.concerned().filter(|component| component.aspects.flags == Flags::Gradual);
         let on: Vec<&FlagState> =
             gradual.flat_map(|one| one.observation.flags.values()).filter(|flag| flag.enabled).collect();
-        let any_falls = on.iter().any(|flag| spec.steps.iter().any(|share| fallen(flag, *share).is_some()));
+        let any_falls = on.iter().any(|flag| spec.steps.iter().any(|share| fallen(flag, *share, true).is_some()));
         if on.is_empty() || any_falls {
             return None;
         }
@@ -130,6 +125,29 @@ impl Layout<'_> {
     }
 }
 
+/// Whether the service of this component has a way to set percentages.
+fn sets_percentages(facts: &PlanFacts<'_>, component: &ComponentFacts) -> bool {
+    let spec = facts.target.spec.components.iter().find(|spec| spec.name == component.name);
+    let service = spec.and_then(|spec| spec.feature_flags.as_ref());
+    service.is_none_or(|service| service.http.setting_percentage().is_some())
+}
+
+/// Why a gradual rollback cannot lower a flag of this component, in words.
+pub(in crate::decide::plan) fn cannot_fall(facts: &PlanFacts<'_>, component: &ComponentFacts) -> Option<String> {
+    if component.aspects.flags != Flags::Gradual || sets_percentages(facts, component) {
+        return None;
+    }
+    let shares = &facts.request.spec.gradual.as_ref()?.steps;
+    let falls = |flag: &FlagState, share: &i32| *share > 0 && fallen(flag, *share, true).is_some();
+    let mut flags = component.observation.flags.iter();
+    let (name, now) = flags.find(|(_, flag)| shares.iter().any(|share| falls(flag, share)))?;
+    Some(format!(
+        "component {}: flag {name} is {now}, and its service has no way to set a percentage: declare featureFlags.http.setPercentage \
+         in the target, or take strategy FeatureFlags, which switches flags off at once",
+        component.name
+    ))
+}
+
 /// The state that was recorded of a flag. One that was on without a percentage was on for all.
 fn recorded(work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
     let held = *work.goal.flags.as_ref()?.get(name)?;
@@ -137,13 +155,14 @@ fn recorded(work: &Work<'_>, name: &str, now: &FlagState) -> Option<FlagState> {
     Some(FlagState { percentage: held.percentage.or(for_all).or(now.percentage), ..held })
 }
 
-/// The flag at this percentage, if that is lower than it is now. One without a percentage can only go off, at nought.
-fn fallen(flag: &FlagState, percentage: i32) -> Option<FlagState> {
-    match flag.percentage {
+/// The flag at this percentage, if that is lower than it is now. One whose percentage is not there, or cannot be set, can only go off, at
+/// nought.
+fn fallen(flag: &FlagState, percentage: i32, can_be_set: bool) -> Option<FlagState> {
+    match flag.percentage.filter(|_| can_be_set) {
         Some(now) if flag.enabled && now > percentage => {
             Some(FlagState { enabled: percentage > 0, percentage: Some(percentage) })
         }
-        None if flag.enabled && percentage == 0 => Some(FlagState { enabled: false, percentage: None }),
+        None if flag.enabled && percentage == 0 => Some(FlagState { enabled: false, ..*flag }),
         _ => None,
     }
 }
