@@ -72,6 +72,8 @@ pub struct Truth {
     pub flags: BTreeMap<String, FlagState>,
     /// Data before any restore. Empty: it is no database.
     pub data: String,
+    /// The database that restores go to, where it is another one.
+    pub elsewhere: Option<String>,
     pub restores: Vec<Restored>,
     /// The application is held off.
     pub paused: bool,
@@ -109,7 +111,8 @@ impl Truth {
 
     /// The data as it is.
     pub fn data(&self, now: Duration) -> &str {
-        self.restored(now).map_or(self.data.as_str(), |restored| restored.content.as_str())
+        let restored = self.restored(now).filter(|_| self.elsewhere.is_none());
+        restored.map_or(self.data.as_str(), |restored| restored.content.as_str())
     }
 
     pub fn name(&self) -> PlatformName {

@@ -24,6 +24,8 @@ pub enum Part {
     Flags,
     /// `db`: class D.
     Database,
+    /// `db`: class D, its dumps are restored into another database.
+    DatabaseElsewhere,
 }
 
 /// A hook of the first component.
@@ -73,7 +75,7 @@ pub struct Row {
 impl Row {
     /// Whether a person may be asked: where the outcome of a step is nobody else's to know, or where others get in its way.
     pub fn may_ask(&self) -> bool {
-        let part = |part: &Part| matches!(part, Part::Render | Part::Database);
+        let part = |part: &Part| matches!(part, Part::Render | Part::Database | Part::DatabaseElsewhere);
         let keyless = self.parts.iter().any(part) || self.hooks.iter().any(|hook| !hook.repeatable);
         keyless || !self.trouble.is_empty() || !self.lines.is_empty()
     }
@@ -189,7 +191,7 @@ fn flags() -> Vec<Row> {
 }
 
 fn data() -> Vec<Row> {
-    use Part::{Database, Render};
+    use Part::{Database, DatabaseElsewhere, Render};
     const DATABASE: Row = Row {
         name: "data",
         parts: &[Database],
@@ -203,6 +205,7 @@ fn data() -> Vec<Row> {
     vec![
         DATABASE,
         Row { name: "data-saved", spec: "{}", ..DATABASE },
+        Row { name: "data-elsewhere", parts: &[DatabaseElsewhere], spec: "{}", ..DATABASE },
         Row { name: "data-unsaved", spec: r#"{"safetyBackup": "Skip"}"#, ..DATABASE },
         Row { name: "data-hooks", hooks: &[BEFORE, AFTER], confirmation: "Never", ..DATABASE },
         Row {

@@ -270,5 +270,11 @@ fn of_service(truth: &Truth, now: Duration) -> Observation {
         schema_version: Some(truth.data(now).to_owned()),
         ..DatabaseFacts::default()
     });
-    Observation { resource: truth.resource.clone(), flags: truth.flags.clone(), database, ..Observation::default() }
+    Observation {
+        resource: truth.resource.clone(),
+        restores_to: truth.elsewhere.clone(),
+        flags: truth.flags.clone(),
+        database,
+        ..Observation::default()
+    }
 }

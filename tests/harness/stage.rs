@@ -19,12 +19,13 @@ const fn name_of(part: Part) -> &'static str {
         Part::Render => "api",
         Part::Branch | Part::ForcedBranch => "source",
         Part::Flags => "flags",
-        Part::Database => "db",
+        Part::Database | Part::DatabaseElsewhere => "db",
     }
 }
 
 fn component(part: Part) -> Value {
     let branch = |rollback: &str| json!({"owner": "acme", "repository": "shop", "branch": "main", "rollback": rollback, "refPrefix": "refs/savepoint"});
+    let url = json!({"name": "database", "key": "token"});
     let mut spec = match part {
         Part::Netlify => json!({"role": "Frontend", "netlify": {"siteId": "site-1"}}),
         Part::SecondNetlify => json!({"role": "Frontend", "netlify": {"siteId": "site-2"}}),
@@ -34,12 +35,13 @@ fn component(part: Part) -> Value {
         Part::Flags => {
             json!({"role": "FeatureFlags", "featureFlags": {"flags": ["checkout", "search"], "http": {"url": "https://flags.test"}}})
         }
-        Part::Database => {
-            json!({"role": "Database", "postgres": {"connectionRef": {"name": "database", "key": "token"}}})
+        Part::Database => json!({"role": "Database", "postgres": {"connectionRef": url}}),
+        Part::DatabaseElsewhere => {
+            json!({"role": "Database", "postgres": {"connectionRef": url, "restoreRef": url}})
         }
     };
     spec["name"] = json!(name_of(part));
-    if part == Part::Database {
+    if name_of(part) == "db" {
         return spec;
     }
     // The token of a flag service is an `http` Secret: its owner names the hosts that it may go to.
@@ -87,7 +89,7 @@ pub fn before(state: &mut State, row: &Row) {
     let rollback = json!({"confirmation": row.confirmation, "freeze": row.freeze});
     let target = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentTarget", "metadata": {"name": "shop"},
         "spec": {"components": components, "rollback": rollback}});
-    let tier = if row.parts.contains(&Part::Database) { "Full" } else { "Quick" };
+    let tier = if row.parts.iter().any(|part| name_of(*part) == "db") { "Full" } else { "Quick" };
     let backup = json!({"apiVersion": "savepoint.dev/v1alpha1", "kind": "DeploymentBackup", "metadata": {"name": "good"},
         "spec": {"targetRef": {"name": "shop"}, "tier": tier}});
     call(state, Verb::Create, key("secrets", ""), Some(secret()));
@@ -105,7 +107,7 @@ fn truth(part: Part) -> Truth {
         Part::Render => (PlatformName::Render, &[("autoDeploy", "yes"), ("autoDeployTrigger", "commit")]),
         Part::Branch | Part::ForcedBranch => (PlatformName::Github, &[]),
         Part::Flags => (PlatformName::FeatureFlags, &[]),
-        Part::Database => (PlatformName::Postgres, &[]),
+        Part::Database | Part::DatabaseElsewhere => (PlatformName::Postgres, &[]),
     };
     let mut truth = Truth {
         platform: Some(platform),
@@ -119,7 +121,10 @@ fn truth(part: Part) -> Truth {
     match platform {
         PlatformName::Github => truth.head = "c2".into(),
         PlatformName::FeatureFlags => truth.flags = flags(30, false),
-        PlatformName::Postgres => truth.data = "good-data".into(),
+        PlatformName::Postgres => {
+            truth.data = "good-data".into();
+            truth.elsewhere = (part == Part::DatabaseElsewhere).then(|| "postgres-staging".into());
+        }
         _ => hosted(&mut truth),
     }
     truth
