@@ -4,7 +4,7 @@ use super::facts::{StepFacts, View};
 use super::{StepDecision, StepView, answer, decide_step, record};
 use crate::api::*;
 use crate::decide::verdict::is_within;
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 /// What to do about this step of this plan, as it was just read.
@@ -21,7 +21,7 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
     let deadline = intent.map_or(0, |intent| u64::try_from(intent.deadline_seconds).unwrap_or(0));
     let under_way = Duration::from_secs(deadline) + view.limits.settle_slack;
     let late = known.is_some_and(|record| {
-        let ends = record.started.0.checked_add(SignedDuration::from_secs(step.deadline_seconds));
+        let ends = begun(record).checked_add(SignedDuration::from_secs(step.deadline_seconds));
         ends.is_ok_and(|ends| view.now > ends)
     });
     decide_step(&StepView {
@@ -36,6 +36,12 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
         has_effects: super::has_effects(status),
         answer: intent.and_then(|intent| answer(view.request, plan, &intent.id)),
     })
+}
+
+/// Since when the deadline of a step runs: what was taken has all of it from its own call on, however long the tries before it came to nothing.
+fn begun(record: &StepRecord) -> Timestamp {
+    let taken = record.intent.as_ref().filter(|_| record.state == StepState::Applied);
+    taken.and_then(|intent| intent.written.as_ref()).unwrap_or(&record.started).0
 }
 
 /// Whether a call of this run changed this component so short a time ago that it may not show yet.

@@ -164,6 +164,7 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
         Progress::Failed { output: Some(_), message } => {
             StepDecision::Record(StepEvent::Failed { message: message.clone() })
         }
+        Progress::NotStarted if view.step.class.may_repeat() && gives_up(view, record) => not_within(view, record),
         Progress::NotStarted if view.step.class.may_repeat() => {
             let message = "nothing came of the attempt; the call may be repeated".into();
             StepDecision::Record(StepEvent::Rearmed { message })
@@ -176,6 +177,21 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
             ask(view, record, message)
         }
     }
+}
+
+/// Whether a call that came to nothing again is not repeated any more, because the step's time is up.
+///
+/// The first call that was sent at all ends nothing: the time before it may have gone by waiting for a right. And whatever lets go of
+/// production is tried for as long as it takes: nobody is helped by one that stays held.
+fn gives_up(view: &StepView<'_>, record: &StepRecord) -> bool {
+    let lets_go = matches!(view.step.change, Change::ResumeWrites {}) || view.step.key.starts_with("release-");
+    view.late && record.attempt > 1 && !lets_go
+}
+
+fn not_within(view: &StepView<'_>, record: &StepRecord) -> StepDecision {
+    let said = record.message.clone().unwrap_or_else(|| "no answer was recorded".into());
+    let message = format!("not done within {} s: {said}", view.step.deadline_seconds);
+    StepDecision::Record(StepEvent::Failed { message })
 }
 
 /// A call that was taken, and several things that could be its result: a person names the one that is.

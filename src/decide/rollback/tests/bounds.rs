@@ -41,6 +41,38 @@ fn a_call_that_was_taken_has_the_slack_to_show_and_its_deadline_to_end() {
 }
 
 #[test]
+fn what_was_taken_has_its_whole_deadline_however_long_it_could_not_be_sent() {
+    let mut taken = applied("02");
+    taken.intent.as_mut().unwrap().written = Some(Time(at(3_000)));
+    let building = || Progress::InProgress { output: Some("dep".into()), message: "building".into() };
+    assert_eq!(state(after(taken.clone(), building(), 0, 100, 3_600)).0, StepState::Applied);
+    assert_eq!(state(after(taken, building(), 0, 100, 3_601)).0, StepState::Failed);
+}
+
+/// A repeatable step whose calls come to nothing again and again, its `attempt`th of them just now.
+fn in_vain(attempt: i64, change: &Change, now: i64) -> StepRecord {
+    let class = EffectClass::SetToValue;
+    let mut status = running(vec![verified("01"), started("02", class)]);
+    (status.steps[1].attempt, status.steps[1].message) = (attempt, Some("500".into()));
+    let step = &mut status.plan.as_mut().unwrap().steps[1];
+    (step.class, step.change) = (class, change.clone());
+    status.plan.as_mut().unwrap().steps.truncate(2);
+    let held = held_by("request-uid", &["backend"]);
+    written(decided(&request(status), &held, &read("02", Progress::NotStarted), now)).1.steps[1].clone()
+}
+
+#[test]
+fn a_call_that_comes_to_nothing_is_repeated_until_the_deadline_of_its_step() {
+    let set = Change::SetSettings { settings: vec![] };
+    let late = in_vain(5, &set, 1_601);
+    assert_eq!((late.state, late.message.as_deref()), (StepState::Failed, Some("not done within 600 s: 500")));
+    let again = |record: StepRecord| (record.state, record.intent) == (StepState::Ambiguous, None);
+    assert!(again(in_vain(5, &set, 1_600)));
+    assert!(again(in_vain(1, &set, 1_601)), "the first call that was sent: it may have waited for a right");
+    assert!(again(in_vain(5, &Change::ResumeWrites {}, 1_601)), "the application is not left outside");
+}
+
+#[test]
 fn a_run_has_its_whole_deadline_and_a_request_may_be_seen_at_its_last_second() {
     let held = held_by("request-uid", &["backend"]);
     let mut request = request(running(vec![verified("01")]));
