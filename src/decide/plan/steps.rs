@@ -11,6 +11,8 @@ use crate::api::*;
 
 /// Longest time of a step that is answered at once, in seconds.
 const QUICK_DEADLINE: i64 = 600;
+/// Longest time that a call which may fail holds up a rollback, in seconds.
+const OPTIONAL_DEADLINE: i64 = 60;
 
 /// What of a step is said in words.
 pub(super) struct Words<'a> {
@@ -67,6 +69,9 @@ impl Layout<'_> {
             let class = if hook.repeatable { EffectClass::SetToValue } else { EffectClass::Keyless };
             let step = self.add(component, &format!("hook-{}", hook.name), class, words, change, after);
             step.may_fail = may_fail;
+            if may_fail {
+                step.deadline_seconds = OPTIONAL_DEADLINE;
+            }
         }
     }
 }

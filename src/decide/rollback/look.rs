@@ -13,10 +13,6 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
     let Some(StepFacts { reading, open_for, applied_for, begin_in }) = view.facts.steps.get(&step.key) else {
         return StepDecision::Wait("not read yet".into());
     };
-    if !begin_in.is_zero() {
-        let said = known.and_then(|record| record.message.clone()).unwrap_or_default();
-        return StepDecision::Wait(said);
-    }
     let intent = known.and_then(|record| record.intent.as_ref());
     let deadline = intent.map_or(0, |intent| u64::try_from(intent.deadline_seconds).unwrap_or(0));
     let under_way = Duration::from_secs(deadline) + view.limits.settle_slack;
@@ -24,6 +20,10 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
         let ends = begun(record).checked_add(SignedDuration::from_secs(step.deadline_seconds));
         ends.is_ok_and(|ends| view.now > ends)
     });
+    if !begin_in.is_zero() && !(late && step.may_fail) {
+        let said = known.and_then(|record| record.message.clone()).unwrap_or_default();
+        return StepDecision::Wait(said);
+    }
     decide_step(&StepView {
         step,
         record: known,

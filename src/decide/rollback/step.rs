@@ -1,5 +1,6 @@
 //! One step: from its record and what was just read, exactly one thing to do.
 
+use super::is_open;
 use crate::api::{Answer, AnsweredOutcome, Change, EffectClass, PlannedStep, Question, Reason, StepRecord, StepState};
 use crate::decide::facts::Progress;
 use crate::decide::step_log::StepEvent;
@@ -75,6 +76,7 @@ pub fn decide_step(view: &StepView<'_>) -> StepDecision {
     let progress = match &view.reading {
         Reading::Progress(progress) => progress,
         Reading::Unreadable(why) => return StepDecision::Wait(why.clone()),
+        Reading::Blocked(why) | Reading::Gone(why) if view.step.may_fail => return given_up(view, why),
         Reading::Blocked(why) => return blocked(view, why),
         Reading::Gone(why) => return gone(view, why),
     };
@@ -95,6 +97,15 @@ fn may_be_lost<'a>(view: &StepView<'a>) -> Option<&'a StepRecord> {
         matches!(record.state, StepState::Started | StepState::Ambiguous) && record.intent.is_some()
     };
     view.record.filter(open).filter(|_| !view.step.class.may_repeat() && view.waited_out)
+}
+
+/// Nobody waits for a step that may fail: what keeps it from being carried out ends it, once no call of it can be under way any more.
+fn given_up(view: &StepView<'_>, why: &str) -> StepDecision {
+    match view.record.filter(|record| is_open(record)) {
+        Some(_) if !view.waited_out => StepDecision::Wait(why.into()),
+        Some(record) => ask(view, record, why),
+        None => StepDecision::Record(StepEvent::Failed { message: why.into() }),
+    }
 }
 
 /// Locks and intent stay; with the credential back the step goes on by itself. What only a person can tell is asked all the same.
@@ -127,6 +138,10 @@ fn not_begun(view: &StepView<'_>, progress: &Progress) -> StepDecision {
         true => StepDecision::Stop(Reason::Drifted, format!("{}: {message}", view.step.component)),
         false => StepDecision::Replan(format!("{}: {message}", view.step.component)),
     };
+    match (progress, view.record) {
+        (Progress::NotStarted, Some(record)) if view.step.may_fail && view.late => return not_within(view, record),
+        _ => {}
+    }
     match progress {
         Progress::NotStarted => StepDecision::Begin,
         Progress::InProgress { .. } if view.step.class == EffectClass::SetToValue => {
@@ -185,7 +200,7 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
 /// production is tried for as long as it takes: nobody is helped by one that stays held.
 fn gives_up(view: &StepView<'_>, record: &StepRecord) -> bool {
     let lets_go = matches!(view.step.change, Change::ResumeWrites {}) || view.step.key.starts_with("release-");
-    view.late && record.attempt > 1 && !lets_go
+    view.late && (record.attempt > 1 || view.step.may_fail) && !lets_go
 }
 
 fn not_within(view: &StepView<'_>, record: &StepRecord) -> StepDecision {

@@ -73,6 +73,24 @@ fn a_call_that_comes_to_nothing_is_repeated_until_the_deadline_of_its_step() {
 }
 
 #[test]
+fn a_step_that_may_fail_is_given_up_although_its_platform_asks_for_patience() {
+    let not_sent = StepEvent::NotSent { message: "429".into() };
+    let record = advance("02", Some(&started("02", EffectClass::Keyless)), not_sent, at(1_000)).unwrap();
+    let mut status = running(vec![verified("01"), record]);
+    status.plan.as_mut().unwrap().steps[1].may_fail = true;
+    status.plan.as_mut().unwrap().steps.truncate(2);
+    let mut facts = read("02", Progress::NotStarted);
+    facts.steps.get_mut("02").unwrap().begin_in = Duration::from_secs(900);
+    let held = held_by("request-uid", &["backend"]);
+    let decides = |now| {
+        let Decision::Do(_, write) = decided(&request(status.clone()), &held, &facts, now) else { panic!() };
+        (write.status.steps[1].state, write.again)
+    };
+    assert_eq!(decides(1_600), (StepState::Ambiguous, LIMITS.poll_interval), "looked at before the 900 s are over");
+    assert_eq!(decides(1_601).0, StepState::Failed);
+}
+
+#[test]
 fn a_run_has_its_whole_deadline_and_a_request_may_be_seen_at_its_last_second() {
     let held = held_by("request-uid", &["backend"]);
     let mut request = request(running(vec![verified("01")]));
