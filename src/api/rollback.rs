@@ -367,6 +367,9 @@ fn is_zero(value: &i64) -> bool {
 pub struct UndoRun {
     /// What went wrong, in words.
     pub because: String,
+    /// When the undo began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// The undo steps, frozen when the undo began; their log is in `status.steps`.
     #[schemars(length(max = 256))]
     pub steps: Vec<PlannedStep>,

@@ -185,6 +185,7 @@ fn status(request: usize, cr: &Cr) -> RollbackRequestStatus {
         queued_for: if cr.queued { locked } else { Vec::new() },
         steps: steps.filter_map(|(index, record)| real_record(request, index, record)).collect(),
         undo: cr.undo.map(|bits| UndoRun {
+            since: None,
             because: "because".into(),
             steps: (0..STEPS).filter(|index| bits & (1 << index) != 0).map(|index| step(request, index)).collect(),
             left: Vec::new(),

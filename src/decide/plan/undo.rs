@@ -147,7 +147,7 @@ pub struct UndoFacts<'a> {
 ///
 /// A step that was refused or failed may have done a part of its work: it is undone too, unless its class says that a failure leaves nothing.
 pub fn undo(facts: &UndoFacts<'_>) -> UndoRun {
-    let mut run = UndoRun { because: String::new(), steps: Vec::new(), left: Vec::new() };
+    let mut run = UndoRun { because: String::new(), since: None, steps: Vec::new(), left: Vec::new() };
     for step in facts.plan.undo.iter().filter(|step| happened(facts, step)) {
         let mut step = step.clone();
         if let Err(why) = complete(facts, &mut step) {

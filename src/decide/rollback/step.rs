@@ -197,9 +197,10 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
 /// Whether a call that came to nothing again is not repeated any more, because the step's time is up.
 ///
 /// The first call that was sent at all ends nothing: the time before it may have gone by waiting for a right. And whatever lets go of
-/// production is tried for as long as it takes: nobody is helped by one that stays held.
+/// production is tried for as long as it takes: nobody is helped by one that stays held. (Of an undo, a person is asked.)
 fn gives_up(view: &StepView<'_>, record: &StepRecord) -> bool {
-    let lets_go = matches!(view.step.change, Change::ResumeWrites {}) || view.step.key.starts_with("release-");
+    let resumes = matches!(view.step.change, Change::ResumeWrites {}) && !view.step.key.starts_with("undo-");
+    let lets_go = resumes || view.step.key.starts_with("release-");
     view.late && (record.attempt > 1 || view.step.may_fail) && !lets_go
 }
 

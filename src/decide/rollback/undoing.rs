@@ -1,12 +1,13 @@
 //! The way back: planned steps with intents of their own. One that fails is put to a person, never tried past.
 
-use super::ending::{end, still_paused};
+use super::ending::{end, restores, still_paused};
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as at_once, stall};
 use super::{Decision, StepDecision, answer, look, record, running, steps_of};
 use crate::api::*;
 use crate::decide::plan::{self, UndoFacts};
 use crate::decide::step_log::{StepEvent, attempt_id};
+use k8s_openapi::jiff::SignedDuration;
 use std::collections::BTreeMap;
 
 /// Freezes the undo steps of what was done.
@@ -24,6 +25,7 @@ pub(super) fn begin(view: &View<'_>, mut status: RollbackRequestStatus, plan: &P
     };
     let mut undo = plan::undo(&UndoFacts { plan, records: &status.steps, dumps });
     undo.because = crate::decide::conditions::clip(because);
+    undo.since = Some(view.now.into());
     let words = match undo.steps.len() {
         0 => format!("{because}. Nothing has to be undone"),
         count => format!("{because}. Undoing {count} steps"),
@@ -53,8 +55,22 @@ pub(super) fn go_on(view: &View<'_>, status: RollbackRequestStatus) -> Decision 
         StepDecision::Record(StepEvent::Failed { message })
         | StepDecision::Stop(_, message)
         | StepDecision::Replan(message) => put_right(view, status, &plan, step, &message),
+        StepDecision::Wait(message) | StepDecision::Pause(message) if is_overdue(view, &status, &undo, step) => {
+            let why = format!("not done within {} s, and still tried: {message}", step.deadline_seconds);
+            put_right(view, status, &plan, step, &why)
+        }
         _ => running::settle(view, &status, &plan, vec![step.clone()]),
     }
+}
+
+/// Whether a step has had its time, from the end of the one before it or from its own call on. No deadline of the run ends an undo, so that
+/// one which cannot be sent or read would wait, and hold its locks, for ever. A restore ends by itself.
+fn is_overdue(view: &View<'_>, status: &RollbackRequestStatus, undo: &UndoRun, step: &PlannedStep) -> bool {
+    let before = undo.steps.iter().filter_map(|other| record(status, &other.key)?.finished.as_ref());
+    let call = record(status, &step.key).and_then(|record| record.intent.as_ref()?.written.as_ref());
+    let since = undo.since.iter().chain(before).chain(call).map(|time| time.0).max();
+    let ends = since.and_then(|since| since.checked_add(SignedDuration::from_secs(step.deadline_seconds)).ok());
+    ends.is_some_and(|ends| view.now > ends) && !restores(view, status)
 }
 
 /// The attempt that a question about an undo step names, also where nothing was sent.

@@ -103,7 +103,7 @@ fn a_failover_that_did_nothing_or_was_undone_is_not_in_force() {
         "one may have been set, one was not begun"
     );
     status.steps.push(verified("undo-01"));
-    status.undo = Some(UndoRun { because: "it failed".into(), steps: vec![], left: vec![] });
+    status.undo = Some(UndoRun { because: "it failed".into(), since: None, steps: vec![], left: vec![] });
     let request = asked(status, Strategy::Failover, None);
     let (effects, _) = written(decided(&request, &with(&all), &Facts::default(), 1_010));
     assert_eq!(noted(&effects), Some(vec![another]));

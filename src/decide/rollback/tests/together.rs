@@ -115,6 +115,42 @@ fn an_undo_that_fails_is_put_to_a_person() {
     assert!(ended.message.unwrap().contains("by hand: undo-02"));
 }
 
+#[test]
+fn an_undo_step_that_can_be_neither_sent_nor_read_is_put_to_a_person_and_still_tried() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status = Some(written(decided(&request, &held, &Facts::default(), 1_010)).1);
+    let begun = request.status.clone();
+    let not_sent = |facts: &mut Facts| facts.steps.get_mut("undo-02").unwrap().begin_in = Duration::from_secs(30);
+    let unreadable = |facts: &mut Facts| {
+        facts.steps.get_mut("undo-02").unwrap().reading = Reading::Unreadable("no answer".into());
+    };
+    let blocked = |facts: &mut Facts| {
+        facts.steps.get_mut("undo-02").unwrap().reading = Reading::Blocked("the token was revoked".into());
+    };
+    let refused = |facts: &mut Facts| not_sent(facts);
+    let hinders: [&dyn Fn(&mut Facts); 3] = [&unreadable, &blocked, &refused];
+    for hinder in hinders {
+        let mut facts = read("undo-02", Progress::NotStarted);
+        hinder(&mut facts);
+        request.status = begun.clone();
+        request.spec.confirmation = None;
+        assert!(written(decided(&request, &held, &facts, 1_610)).1.question.is_none(), "600 s after 1010");
+        let asked = written(decided(&request, &held, &facts, 1_611)).1;
+        let question = asked.question.clone().unwrap();
+        assert!(question.question.contains("not done within 600 s, and still tried"), "{question:?}");
+        request.status = Some(asked);
+        let ready = read("undo-02", Progress::NotStarted);
+        assert!(matches!(decided(&request, &held, &ready, 1_620), Decision::Send(_)), "it is tried all the same");
+        let answers = vec![Answer { attempt: question.attempt, outcome: AnsweredOutcome::Applied, output: None }];
+        let (plan_digest, confirmed_by) = (plan().digest, "jane".to_owned());
+        request.spec.confirmation = Some(Confirmation { plan_digest, confirmed_by, answers: Some(answers) });
+        request.status = Some(written(decided(&request, &held, &facts, 1_630)).1);
+        let ended = written(decided(&request, &held, &Facts::default(), 1_640)).1;
+        assert!(ended.message.unwrap().contains("by hand: undo-02"));
+    }
+}
+
 /// A merge patch replaces the list of answers: the command for the second question must hold the first answer too.
 #[test]
 fn the_command_that_answers_keeps_what_was_answered_before() {
