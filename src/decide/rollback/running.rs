@@ -2,6 +2,7 @@
 
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as next_go_on, go_on_after, stall, wait};
+use super::step::makes_something;
 use super::{
     Decision, Effect, Reading, SafetyOrder, StepDecision, StepView, TargetChange, answer, decide_step, ending,
     failover, is_open, look, planning, record,
@@ -368,21 +369,27 @@ pub(super) fn ask(
             return stall(status, Reason::InternalError, illegal);
         }
     }
-    question.how_to_answer = how_to_answer(view, plan, &question.attempt);
+    // What a person puts right by hand has no result of ours to name.
+    let is_ours = record(&status, &step.key).is_some_and(|known| known.state != StepState::Failed);
+    question.how_to_answer = how_to_answer(view, plan, &question.attempt, is_ours && makes_something(step));
     let words = format!("{} Answer with the command in status.question.howToAnswer", question.question);
     status.question = Some(question);
     stall(status, Reason::NeedsHuman, words)
 }
 
 /// The command that answers. A merge patch replaces lists, so it names the answers that were given before as well.
-fn how_to_answer(view: &View<'_>, plan: &Plan, attempt: &str) -> String {
+fn how_to_answer(view: &View<'_>, plan: &Plan, attempt: &str, names_output: bool) -> String {
     let confirmation = view.request.spec.confirmation.as_ref().filter(|given| given.plan_digest == plan.digest);
     let given = confirmation.and_then(|confirmation| confirmation.answers.as_ref()).into_iter().flatten();
     let mut answers: Vec<String> = given.filter_map(|answer| serde_json::to_string(answer).ok()).collect();
-    answers.push(format!(r#"{{"attempt":"{attempt}","outcome":"Applied","output":"<id that it made>"}}"#));
+    let (output, without) = match names_output {
+        true => (r#","output":"<id that it made>""#, ", without output"),
+        false => ("", ""),
+    };
+    answers.push(format!(r#"{{"attempt":"{attempt}","outcome":"Applied"{output}}}"#));
     format!(
         "kubectl -n {} patch rbr {} --type=merge -p '{{\"spec\":{{\"confirmation\":{{\"planDigest\":\"{}\",\"confirmedBy\":\"<you>\",\
-         \"answers\":[{}]}}}}}}'  (or outcome NotApplied, without output)",
+         \"answers\":[{}]}}}}}}'  (or outcome NotApplied{without})",
         view.request.metadata.namespace.as_deref().unwrap_or_default(),
         view.name(),
         plan.digest,

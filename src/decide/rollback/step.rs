@@ -213,14 +213,29 @@ fn not_within(view: &StepView<'_>, record: &StepRecord) -> StepDecision {
 /// A call that was taken, and several things that could be its result: a person names the one that is.
 fn named_by_answer(view: &StepView<'_>) -> Option<StepDecision> {
     let (record, answer) = (view.record?, view.answer?);
-    let named = answer.output.is_some() && answer.output != record.output;
+    let output = output_of(view.step, answer);
+    let named = output.is_some() && output != record.output;
     let refused = answer.outcome == AnsweredOutcome::NotApplied;
     let unclear = matches!(view.reading, Reading::Progress(Progress::Unclear { .. }));
     (record.state == StepState::Applied && unclear && (named || refused)).then(|| answered(view, answer))
 }
 
+/// Whether a step makes something whose id nobody knows before, so that a person may have to name it.
+pub(super) const fn makes_something(step: &PlannedStep) -> bool {
+    match step.change {
+        Change::Redeploy { .. } | Change::CreateCommit { .. } => true,
+        Change::RollBackDeploy { .. } => !step.class.may_repeat(),
+        _ => false,
+    }
+}
+
+/// What a person says that the step made. Where it makes nothing, an id would only stand in for the planned one.
+fn output_of(step: &PlannedStep, answer: &Answer) -> Option<String> {
+    answer.output.clone().filter(|_| makes_something(step))
+}
+
 fn answered(view: &StepView<'_>, answer: &Answer) -> StepDecision {
-    let Answer { attempt, outcome, output } = answer;
+    let Answer { attempt, outcome, .. } = answer;
     let is_hook = matches!(view.step.change, Change::RunHook { .. });
     match outcome {
         // Nothing of a hook can be read back: what a person says is the evidence.
@@ -230,7 +245,7 @@ fn answered(view: &StepView<'_>, answer: &Answer) -> StepDecision {
         }
         AnsweredOutcome::Applied => {
             let message = format!("a person says that attempt {attempt} took effect");
-            StepDecision::Record(StepEvent::Adopted { output: output.clone(), message })
+            StepDecision::Record(StepEvent::Adopted { output: output_of(view.step, answer), message })
         }
         AnsweredOutcome::NotApplied => {
             let message =

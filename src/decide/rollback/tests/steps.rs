@@ -161,7 +161,8 @@ fn a_question_goes_when_its_own_attempt_is_settled_and_stays_otherwise() {
 
 #[test]
 fn a_person_names_one_of_several_results_and_only_where_there_are_several() {
-    let (keyless, taken) = (step("02", EffectClass::Keyless), applied("02"));
+    let (mut keyless, taken) = (step("02", EffectClass::Keyless), applied("02"));
+    keyless.change = Change::Redeploy { commit: None, live: None, newest: None };
     let several = || Progress::Unclear { message: "any of 2 deploys may be ours".into() };
     let done = || Progress::Done { output: Some("dep".into()), evidence: "live".into() };
     let settled = |outcome, output: Option<&str>, progress| {
@@ -181,6 +182,10 @@ fn a_person_names_one_of_several_results_and_only_where_there_are_several() {
         let read = event(settled(Applied, answer, done()));
         assert!(matches!(read, Some(StepEvent::ReadBack { .. })), "what is read needs nobody's word");
     }
+    let (branch, open) = (step("02", EffectClass::Keyless), started("02", EffectClass::Keyless));
+    let given = Answer { attempt: "u/02/1".into(), outcome: Applied, output: Some("<id that it made>".into()) };
+    let said = decide_step(&StepView { answer: Some(&given), ..view(&branch, Some(&open), several()) });
+    assert!(matches!(event(said), Some(StepEvent::Adopted { output: None, .. })), "it made nothing");
 }
 
 #[test]

@@ -178,6 +178,26 @@ fn the_command_that_answers_keeps_what_was_answered_before() {
 }
 
 #[test]
+fn the_command_that_answers_asks_for_an_id_only_where_the_step_made_one() {
+    let held = held_by("request-uid", &["backend"]);
+    let command = |change: Change| {
+        let mut status = running(vec![verified("01"), started("02", EffectClass::Keyless)]);
+        status.plan.as_mut().unwrap().steps[1].change = change;
+        let facts = reads(&[("02", Progress::NotStarted), ("03", Progress::NotStarted)]);
+        let mut request = request(status);
+        request.spec.suspend = true;
+        written(decided(&request, &held, &facts, 2_000)).1.question.expect("a question").how_to_answer
+    };
+    let made = command(Change::Redeploy { commit: None, live: None, newest: None });
+    assert!(
+        made.contains(r#""output":"<id that it made>"}"#) && made.ends_with("NotApplied, without output)"),
+        "{made}"
+    );
+    let set = command(Change::SetSettings { settings: vec![] });
+    assert!(set.contains(r#""outcome":"Applied"}"#) && set.ends_with("(or outcome NotApplied)"), "{set}");
+}
+
+#[test]
 fn a_target_made_anew_ends_the_run_and_an_open_call_is_put_to_a_person() {
     let mut other = target();
     other.metadata.uid = Some("another".into());
