@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings that stop automatic deploys, with the value that does.
 const fn freezing(platform: PlatformName) -> &'static [(&'static str, &'static str)] {
@@ -78,17 +78,27 @@ pub fn thaw_held(target: &DeploymentTarget, component: &str, now: &BTreeMap<Stri
         .collect()
 }
 
+/// Components whose automatic deploys this plan holds.
+fn held_components(plan: &Plan) -> Vec<String> {
+    let components: BTreeSet<&String> = plan.release.iter().map(|step| &step.component).collect();
+    components.into_iter().cloned().collect()
+}
+
+/// Whether this request holds what its plan wants held, and nothing else. A plan that was made anew may be about other components.
+pub fn is_held(freeze: Option<&FreezeStatus>, uid: &str, plan: &Plan) -> bool {
+    let holder = freeze.and_then(|freeze| freeze.holders.iter().find(|holder| holder.uid == uid));
+    let wanted = held_components(plan);
+    holder.map_or(wanted.is_empty(), |holder| holder.components == wanted)
+}
+
 /// The hold with this request among its holders, and the settings as they were before the first of them is changed.
 pub fn hold(target: &DeploymentTarget, request: &RollbackRequest, plan: &Plan, now: Time) -> FreezeStatus {
     let old = target.status.as_ref().and_then(|status| status.freeze.clone());
     let mut freeze = old.unwrap_or(FreezeStatus { since: now, holders: Vec::new(), settings: Vec::new() });
     let (name, uid) =
         (request.metadata.name.clone().unwrap_or_default(), request.metadata.uid.clone().unwrap_or_default());
-    let mut components: Vec<String> = plan.release.iter().map(|step| step.component.clone()).collect();
-    components.sort();
-    components.dedup();
     freeze.holders.retain(|holder| holder.uid != uid);
-    freeze.holders.push(FreezeHolder { name, uid, components });
+    freeze.holders.push(FreezeHolder { name, uid, components: held_components(plan) });
     for step in &plan.release {
         let Change::SetSettings { settings } = &step.change else { continue };
         for setting in settings {

@@ -4,6 +4,7 @@ use super::ending;
 use super::facts::View;
 use super::{Decision, Effect, Situation, Write, planning, release, running, undoing, verifying};
 use crate::api::*;
+use crate::decide::freeze;
 use std::time::Duration;
 
 /// How soon the next thing is done.
@@ -54,7 +55,7 @@ pub fn next(view: &View<'_>) -> Decision {
     if status.locks.is_empty() && !plan.steps.is_empty() {
         return planning::lock(view, status.clone(), plan);
     }
-    if !plan.release.is_empty() && !view.holds() && status.verifying_since.is_none() {
+    if !freeze::is_held(view.freeze(), view.uid(), plan) && status.verifying_since.is_none() {
         return release::hold(view, status.clone(), plan);
     }
     match running::go_on(view, status, plan) {

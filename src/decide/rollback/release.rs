@@ -73,12 +73,14 @@ fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
     if let (Some(step), Some(plan)) = (own.clone().find(|step| !ended(step)), &plan) {
         return put_back(view, status.clone(), plan, step);
     }
-    let failed: Vec<String> = own
-        .clone()
-        .filter(|step| record(&status, &step.key).is_some_and(|r| r.state == StepState::Failed))
-        .map(|step| step.component.clone())
-        .collect();
-    let restored: Vec<String> = alone.iter().filter(|component| !failed.contains(component)).cloned().collect();
+    // A component counts as put back where a step has put it back, and not because no step failed: the plan may have been made anew
+    // without it while the hold was there.
+    let verified = |step: &PlannedStep| record(&status, &step.key).is_some_and(|r| r.state == StepState::Verified);
+    let is_back = |component: &String| {
+        let mut steps = own.clone().filter(|step| step.component == *component).peekable();
+        steps.peek().is_some() && steps.all(verified)
+    };
+    let (restored, failed): (Vec<String>, Vec<String>) = alone.iter().cloned().partition(is_back);
     let left = freeze::let_go(freeze, view.uid(), &restored);
     let words = match (failed.is_empty(), left.is_some()) {
         (true, false) => "automatic deploys are as they were before".to_owned(),

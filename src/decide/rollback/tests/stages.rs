@@ -80,6 +80,33 @@ fn a_plan_is_not_made_from_what_platforms_may_not_show_yet() {
 }
 
 #[test]
+fn a_plan_that_was_made_anew_holds_its_own_components() {
+    let mut old = held_by("request-uid", &["frontend"]);
+    let freeze = old.status.as_mut().unwrap().freeze.as_mut().unwrap();
+    freeze.settings.push(FrozenSetting {
+        component: "frontend".into(),
+        name: "stop_builds".into(),
+        prior: "false".into(),
+    });
+    let (effects, _) = written(learns(&confirmed(), &old));
+    let Effect::Target(changes) = &effects[0] else { panic!("{effects:?}") };
+    let TargetChange::Freeze(Some(held)) = &changes[0] else { panic!("{changes:?}") };
+    assert_eq!((held.holders.len(), held.holders[0].components.as_slice()), (1, &["backend".to_owned()][..]));
+    // One that ends before it holds anew says what it has not put back, and nothing of it is forgotten.
+    let mut ended = confirmed();
+    ended.outcome = Some(Outcome::Cancelled);
+    ended.locks.clear();
+    let mut released = request(ended);
+    released.spec.release = Some(true);
+    let (effects, _) = written(decided(&released, &old, &Facts::default(), 1_010));
+    let [Effect::Target(changes), Effect::Tell(true, Reason::Released, words)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(matches!(&changes[0], TargetChange::Freeze(Some(left)) if left.settings.len() == 1), "{changes:?}");
+    assert!(words.contains("frontend could not be put back"), "{words}");
+}
+
+#[test]
 fn a_component_that_another_holds_too_stays_frozen() {
     let mut both = held_by("request-uid", &["backend"]);
     let freeze = both.status.as_mut().unwrap().freeze.as_mut().unwrap();
