@@ -121,9 +121,15 @@ pub(super) async fn take(
     request: &RollbackRequest,
     resources: &[String],
 ) -> Result<Option<Place>, Failure> {
+    let runs = request.status.as_ref().is_some_and(|status| !status.locks.is_empty());
+    if runs {
+        return take_again(context, request, resources).await;
+    }
     if let Some(queue) = queue(context, request, resources).await? {
         // Taken before a restart that came before they were written down: whoever queues behind them waits for us.
         if !all_ours(context, request, resources).await? {
+            // A try that broke off left some of them: whoever is before us must not wait for us while we wait for them.
+            give_all_back(context, request, resources).await?;
             return Ok(Some(queue));
         }
     }
@@ -131,14 +137,33 @@ pub(super) async fn take(
     sorted.sort(); // one order for everybody: no two can wait for each other
     for (index, resource) in sorted.iter().enumerate() {
         if !create(context, request, resource).await? {
-            for taken in &sorted[..index] {
-                give_back(context, request, taken).await?;
-            }
-            let waiting_for = format!("the lock of {resource}, which was taken at this moment");
-            return Ok(Some(Place { position: 1, waiting_for }));
+            give_all_back(context, request, &sorted[..index]).await?;
+            return Ok(Some(just_taken(resource)));
         }
     }
     Ok(None)
+}
+
+/// Takes those locks again that somebody deleted under a run. Its turn has come long ago, so it queues behind nobody; and calls of it may be
+/// open, so it gives nothing back.
+async fn take_again(
+    context: &Context,
+    request: &RollbackRequest,
+    resources: &[String],
+) -> Result<Option<Place>, Failure> {
+    for resource in resources {
+        if let Some(holder) = holder(context, resource, request).await? {
+            return Ok(Some(Place { position: 1, waiting_for: format!("{holder} to finish with {resource}") }));
+        }
+        if !create(context, request, resource).await? {
+            return Ok(Some(just_taken(resource)));
+        }
+    }
+    Ok(None)
+}
+
+fn just_taken(resource: &str) -> Place {
+    Place { position: 1, waiting_for: format!("the lock of {resource}, which was taken at this moment") }
 }
 
 async fn all_ours(context: &Context, request: &RollbackRequest, resources: &[String]) -> Result<bool, Failure> {
@@ -233,3 +258,7 @@ pub(super) async fn give_all_back(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "locks_tests.rs"]
+mod tests;
