@@ -156,7 +156,7 @@ pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
     Ok(plan)
 }
 
-/// The backup whose payload must be opened for values. `None`: no values are needed, or none are held.
+/// The backup whose payload must be opened, for values or for a dump. `None`: neither is needed, or none is held.
 ///
 /// # Errors
 /// [`PlanRefusal`], as [`build`].

@@ -66,7 +66,7 @@ async fn read_and_build(
     Ok(plan::build(&known).map_err(Refusal::from))
 }
 
-/// Opens the payload of the one backup that values come from.
+/// Opens the payload of the one backup that values and dumps come from.
 async fn open(
     reads: &Reads<'_>,
     target: &DeploymentTarget,

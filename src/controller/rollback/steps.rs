@@ -58,9 +58,14 @@ pub(super) async fn read_back(
 }
 
 fn refused(refusal: Refusal) -> Reading {
+    use Reason as R;
     match refusal.reason {
         _ if refusal.temporary => Reading::Unreadable(refusal.message),
-        Reason::ResourceGone | Reason::ComponentUnknown | Reason::BackupAltered => Reading::Gone(refusal.message),
+        R::ResourceGone | R::ComponentUnknown => Reading::Gone(refusal.message),
+        // Nobody brings back what a backup no longer holds: to wait for it would hold an application off for nothing.
+        R::BackupAltered | R::PayloadMissing | R::BackupNotFound | R::BackupLacksComponent | R::BackupNotVerified => {
+            Reading::Gone(refusal.message)
+        }
         _ => Reading::Blocked(refusal.message),
     }
 }
@@ -240,4 +245,20 @@ pub(super) async fn send(
     let ledger = StepLedger::new(context, request, &step.key);
     send_once(ledger, sending, |intent| opened.platform.apply(intent, &step.change, opened.context())).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_is_lost_is_not_waited_for_and_a_credential_is() {
+        let of = |reason| refused(Refusal::permanent(reason, "why"));
+        for lost in [Reason::PayloadMissing, Reason::BackupNotFound, Reason::BackupAltered] {
+            assert_eq!(of(lost), Reading::Gone("why".into()), "{lost}");
+        }
+        for mendable in [Reason::CredentialsRejected, Reason::SecretNotFound, Reason::StoreNotFound] {
+            assert_eq!(of(mendable), Reading::Blocked("why".into()), "{mendable}");
+        }
+    }
 }

@@ -59,9 +59,10 @@ impl Aspects {
         *self != Self::default()
     }
 
-    /// Whether values of variables are written that only a payload holds.
+    /// Whether something is written that only the store holds: values of variables, or a dump. A dump that is gone, or that nobody can
+    /// open, is found out here, before an application is held off for it.
     pub fn needs_payload(&self) -> bool {
-        self.environment != Want::No || self.failover == Some(Failing::Back)
+        self.environment != Want::No || self.failover == Some(Failing::Back) || self.data
     }
 
     /// Whether the component's variables must be read.
@@ -212,6 +213,14 @@ mod tests {
         }
         assert!(of("SecurityVulnerability", "Database", true, json!([])).data, "a named database goes back");
         assert!(!of("Outage", "Database", true, json!([])).data, "naming it is not enough for an outage");
+    }
+
+    #[test]
+    fn what_only_the_store_holds_is_opened_before_anything_is_done() {
+        let data = Aspects { data: true, ..Aspects::default() };
+        let values = Aspects { environment: Want::IfHeld, ..Aspects::default() };
+        let code = Aspects { code: true, flags: Flags::Recorded, ..Aspects::default() };
+        assert_eq!([data, values, code].map(|one| one.needs_payload()), [true, true, false]);
     }
 
     #[test]

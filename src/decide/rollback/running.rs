@@ -309,8 +309,12 @@ fn act(
         StepDecision::Begin => Some(send(view, status, plan, step)),
         StepDecision::Replan(why) => Some(planning::plan_again(view, status.clone(), plan, why)),
         StepDecision::Stop(reason, why) => {
-            let words =
-                format!("step {}: {why}. Somebody else changed the platform: nothing was overwritten", step.key);
+            let words = match reason {
+                Reason::Drifted => {
+                    format!("step {}: {why}. Somebody else changed the platform: nothing was overwritten", step.key)
+                }
+                _ => format!("step {}: {why}", step.key),
+            };
             let mut after = status.clone();
             // What others have open is settled first, and an application that is held off is let in again; then the failure ends the run.
             let unfinished = status.steps.iter().any(is_open) || ending::still_paused(status, &plan.steps).is_some();
