@@ -4,6 +4,7 @@ use crate::objects::*;
 use crate::support::five::{Five, differences};
 use crate::support::operator::Operator;
 use crate::support::postgres::Server;
+use crate::support::scenario;
 use crate::support::wait::until;
 use crate::support::world::{SYSTEM, World};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -111,4 +112,20 @@ async fn a_leader_paused_past_its_lease_repeats_nothing_of_five_components() {
     assert_eq!(differences(&five.state().await, &five.well()), [""; 0]);
     assert!(status.steps.iter().all(|step| step.state == StepState::Verified));
     assert!(!first.ended().await.success(), "the deposed leader ends by itself");
+}
+
+#[tokio::test]
+async fn a_lost_dump_is_found_out_before_the_application_is_held_off() {
+    let (world, server) = world().await;
+    let five = Five::create(&world, &server, SHOP, "shop", "{confirmation: Never}").await;
+    let _operator = world.start_operator();
+    five.back_up("friday").await;
+    let held = backup_verified(&world, "friday").await.status.unwrap();
+    let dump = held.components.iter().find_map(|component| component.data.as_ref()).unwrap();
+    std::fs::remove_file(world.folder.join("store").join(&dump.location)).unwrap();
+    let before = five.state().await;
+    world.apply(&scenario::request(SHOP, "back", "shop", "Database", "{backupRef: {name: friday}}", "")).await;
+    let message = request_says(&world, "back", ConditionType::Succeeded, "False/PayloadMissing").await;
+    assert!(message.contains("friday") && message.contains("Nothing was changed"), "{message}");
+    assert_eq!(differences(&five.state().await, &before), [""; 0]);
 }
