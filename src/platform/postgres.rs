@@ -150,12 +150,8 @@ impl Postgres {
         }
         let link =
             self.in_time(operation, self.link(self.restored_to(), operation)).await.map_err(SendError::NotApplied)?;
-        let sent = async { if hold { writes::pause(&link).await } else { writes::resume(&link).await } };
-        self.in_time(operation, sent).await.map_err(|met| match met.kind {
-            // One transaction: what the server refuses has not happened.
-            ErrorKind::PermissionDenied | ErrorKind::Refused => SendError::NotApplied(owner_needed(met)),
-            _ => SendError::Ambiguous(met),
-        })?;
+        let sent = async { Ok(if hold { writes::pause(&link).await } else { writes::resume(&link).await }) };
+        self.in_time(operation, sent).await.map_err(SendError::Ambiguous)??;
         let message = if hold { "the application is held off" } else { "the application is let in" };
         Ok(SendOutcome { output: None, message: message.into() })
     }
@@ -174,14 +170,6 @@ impl Postgres {
             error("observe", ErrorKind::UnexpectedAnswer, "the name of the database is too long for an id")
         })
     }
-}
-
-fn owner_needed(met: Error) -> Error {
-    if met.kind != ErrorKind::PermissionDenied {
-        return met;
-    }
-    let words = format!("{}: the role must own the database (ALTER DATABASE … OWNER TO …)", met.message);
-    error(met.operation, met.kind, words)
 }
 
 fn not_here(change: &Change) -> Error {

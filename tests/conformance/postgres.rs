@@ -396,6 +396,48 @@ async fn what_was_before_a_pause_is_put_back_and_drift_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_is_in_force_is_never_said_not_to_be() {
+    let database = shop().await;
+    let admin = database.admin().await;
+    let app = format!("{}_app", database.owner);
+    admin.batch_execute(&format!("GRANT {app} TO {}", database.owner)).await.unwrap();
+    let session = database.client_of(&app, &database.name).await;
+    let forbid = "REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC";
+    admin.batch_execute(forbid).await.unwrap();
+    let (platform, pause) = (database.platform(), Change::PauseWrites {});
+    let sent = send(&*platform, "uid/hold/1", EffectClass::SetToValue, &pause, None).await.unwrap_err();
+    assert!(matches!(&sent, SendError::Ambiguous(error) if error.kind == ErrorKind::PermissionDenied), "{sent:?}");
+    let setting = value(&admin, SETTINGS).await;
+    assert!(setting.contains("default_transaction_read_only=on"), "{setting}");
+    // What is refused before anything has happened is not sent.
+    let (name, owner) = (&database.name, &database.owner);
+    let taken = format!("ALTER DATABASE \"{name}\" OWNER TO admin; GRANT CONNECT ON DATABASE \"{name}\" TO {owner}");
+    admin.batch_execute(&taken).await.unwrap();
+    let sent = send(&*platform, "uid/hold/2", EffectClass::SetToValue, &Change::ResumeWrites {}, None).await;
+    let sent = sent.unwrap_err();
+    assert!(
+        matches!(&sent, SendError::NotApplied(error) if error.message.contains("must own the database")),
+        "{sent:?}"
+    );
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_membership_that_is_not_inherited_ends_no_session() {
+    let database = shop().await;
+    let (owner, app) = (&database.owner, format!("{}_app", database.owner));
+    let admin = database.admin().await;
+    admin.batch_execute(&format!("ALTER ROLE {owner} NOINHERIT; GRANT {app} TO {owner}")).await.unwrap();
+    let session = database.client_of(&app, &database.name).await;
+    let (platform, pause) = (database.platform(), Change::PauseWrites {});
+    hold(&*platform, &pause).await;
+    let Progress::Done { evidence, .. } = inspect(&*platform, &pause, None).await else { panic!("not paused") };
+    assert!(evidence.contains("1 sessions of roles"), "{evidence}");
+    hold(&*platform, &Change::ResumeWrites {}).await;
+    assert_eq!(value(&session, "SELECT 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_part_of_a_connection_is_seen_anywhere() {
     let database = shop().await;
     let wrong = database.url().replace(PASSWORD, "Canary7wrong");

@@ -6,7 +6,7 @@
 
 use super::connection::{Link, error};
 use crate::decide::facts::Progress;
-use crate::platform::{ErrorKind, Result};
+use crate::platform::{Error, ErrorKind, Result, SendError};
 use std::time::Duration;
 
 /// How long sessions that were told to end are waited for.
@@ -88,13 +88,14 @@ END
 $savepoint$;
 COMMIT";
 
-/// Sessions of others in this database, and whether we may end them.
+/// Sessions of others in this database, and whether we may end them: the server asks for privileges that are inherited, not for a
+/// membership that they come with only after SET ROLE.
 const OTHERS: &str = "\
 SELECT a.pid, a.backend_start,
        (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
          OR NOT coalesce(r.rolsuper, true)
-            AND (pg_catalog.pg_has_role(current_user, a.usesysid, 'MEMBER')
-                 OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'MEMBER')) AS ours_to_end
+            AND (pg_catalog.pg_has_role(current_user, a.usesysid, 'USAGE')
+                 OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE')) AS ours_to_end
 FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NOT NULL
   AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE 'savepoint%'";
@@ -162,18 +163,35 @@ const BEFORE: &str = "coalesce(backend_start < paused_at, true)";
 /// Sessions that began while writes were paused: no other role's.
 const WITHIN: &str = "backend_start >= paused_at AND backend_start <= resumed_at";
 
-pub(super) async fn pause(link: &Link) -> Result<()> {
-    link.run("pause writes", PAUSE).await?;
-    end_sessions(link, BEFORE).await
+pub(super) async fn pause(link: &Link) -> Result<(), SendError> {
+    link.run("pause writes", PAUSE).await.map_err(refused)?;
+    end_sessions(link, BEFORE).await.map_err(SendError::Ambiguous)
 }
 
-pub(super) async fn resume(link: &Link) -> Result<()> {
-    link.run("resume writes", RESUME).await?;
+pub(super) async fn resume(link: &Link) -> Result<(), SendError> {
+    link.run("resume writes", RESUME).await.map_err(refused)?;
+    end_those_within(link).await.map_err(SendError::Ambiguous)
+}
+
+async fn end_those_within(link: &Link) -> Result<()> {
     if standing(link).await?.resuming {
         end_sessions(link, WITHIN).await?;
         link.run("resume writes", "DELETE FROM savepoint.pause WHERE resumed_at IS NOT NULL").await?;
     }
     Ok(())
+}
+
+/// What an error of the one transaction means: what the server refuses has not happened. Whatever fails after it has committed says
+/// nothing of it.
+fn refused(met: Error) -> SendError {
+    match met.kind {
+        ErrorKind::PermissionDenied => {
+            let words = format!("{}: the role must own the database (ALTER DATABASE … OWNER TO …)", met.message);
+            SendError::NotApplied(error(met.operation, met.kind, words))
+        }
+        ErrorKind::Refused => SendError::NotApplied(met),
+        _ => SendError::Ambiguous(met),
+    }
 }
 
 pub(super) async fn pause_progress(link: &Link) -> Result<Progress> {

@@ -245,6 +245,33 @@ fn a_run_that_stops_lets_the_application_in_again() {
 }
 
 #[test]
+fn an_application_whose_hold_is_not_known_to_be_whole_is_let_in_again() {
+    let mut status = running(vec![verified("01")]);
+    let steps = &mut status.plan.as_mut().unwrap().steps;
+    steps[1].class = EffectClass::SetToValue;
+    steps[1].change = Change::PauseWrites {};
+    steps[3].change = Change::ResumeWrites {};
+    let resume = steps[3].key.clone();
+    let intended = || StepEvent::Intended(intent(EffectClass::SetToValue));
+    let unknown = StepEvent::Unknown { message: "sessions could not be ended".into() };
+    let rearmed = StepEvent::Rearmed { message: "sessions are left".into() };
+    let not_sent = StepEvent::NotSent { message: "the server cannot be reached".into() };
+    let after = |events: &[StepEvent]| {
+        let walked = events.iter().fold(None, |record: Option<StepRecord>, event| {
+            Some(advance("02", record.as_ref(), event.clone(), at(1_001)).unwrap())
+        });
+        let mut request = request(RollbackRequestStatus { steps: vec![verified("01")], ..status.clone() });
+        request.status.as_mut().unwrap().steps.extend(walked);
+        request.spec.cancel = Some(true);
+        decided(&request, &held_by("request-uid", &["backend"]), &Facts::default(), 1_010)
+    };
+    let held = [intended(), unknown, rearmed];
+    assert_eq!(asks_for(&after(&held)), [resume.as_str()]);
+    assert_eq!(asks_for(&after(&[&held[..], &[intended(), not_sent.clone()]].concat())), [resume.as_str()]);
+    assert_eq!(written(after(&[intended(), not_sent])).1.outcome, Some(Outcome::Cancelled), "nobody is held off");
+}
+
+#[test]
 fn a_step_that_waits_for_a_right_keeps_nobody_from_looking_at_another() {
     let again = |steps: Vec<StepRecord>, begin_in: [u64; 2]| {
         let under_way = Progress::InProgress { output: Some("dep".into()), message: "building".into() };
