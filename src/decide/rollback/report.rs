@@ -1,5 +1,6 @@
 //! What status says about a request: conditions, the derived phase, and honest words about what was and was not done.
 
+use super::has_effects;
 use crate::api::*;
 use crate::decide::conditions::{Statement, say};
 
@@ -63,7 +64,8 @@ pub fn what_was_done(status: &RollbackRequestStatus) -> String {
     let open = named(|state| matches!(state, Some(StepState::Started | StepState::Applied | StepState::Ambiguous)));
     let not_done = named(|state| state.is_none());
     let mut words = Vec::new();
-    let untouched = done.is_empty() && open.is_empty();
+    // A call that failed may have done a part of its work, or do it yet.
+    let untouched = done.is_empty() && open.is_empty() && !has_effects(status);
     if untouched {
         words.push("nothing was changed".to_owned());
     } else if !done.is_empty() {

@@ -168,6 +168,15 @@ fn an_application_that_could_not_be_let_in_is_said_to_be_held_off() {
 }
 
 #[test]
+fn nothing_was_changed_is_said_only_where_no_call_was_sent() {
+    let said = |attempt| {
+        let failed = StepRecord { state: StepState::Failed, attempt, ..applied("01") };
+        what_was_done(&RollbackRequestStatus { steps: vec![failed], ..confirmed() })
+    };
+    assert_eq!((said(0).as_str(), said(1).as_str()), ("nothing was changed", "failed: 01; not done: 02"));
+}
+
+#[test]
 fn commands_name_the_request_and_the_target_names_who_works_on_it() {
     let waiting = RollbackRequestStatus { confirmed_at: None, locks: vec![], ..confirmed() };
     let mut always = target();
