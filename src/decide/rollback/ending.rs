@@ -106,12 +106,7 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     if let Some(resume) = still_paused(&status, &steps).filter(|_| !is_gone(view, &status)) {
         return running::settle(view, &status, &plan, vec![resume]);
     }
-    let paused: Vec<String> =
-        steps.iter().filter(|step| failed_to_resume(&status, step)).map(|s| s.component.clone()).collect();
-    let mut words = ending.words;
-    if !paused.is_empty() {
-        words = format!("{words}. The application is still held off {}: let it in by hand", paused.join(", "));
-    }
+    let words = with_held_off(&status, ending.words);
     status.question = None;
     end(view, status, ending.outcome, ending.reason, &words)
 }
@@ -134,9 +129,29 @@ fn is_gone(view: &View<'_>, status: &RollbackRequestStatus) -> bool {
     view.target.is_none_or(|target| pinned.is_some_and(|uid| Some(uid) != target.metadata.uid.as_ref()))
 }
 
-fn failed_to_resume(status: &RollbackRequestStatus, step: &PlannedStep) -> bool {
-    matches!(step.change, Change::ResumeWrites {})
-        && record(status, &step.key).is_some_and(|record| record.state == StepState::Failed)
+/// Components that the application is still held off, as far as the log tells.
+pub(super) fn held_off(status: &RollbackRequestStatus) -> Vec<&str> {
+    let mut held: Vec<&str> = Vec::new();
+    for step in steps_of(status) {
+        let Some(record) = record(status, &step.key) else { continue };
+        let is_held = match step.change {
+            Change::PauseWrites {} => record.attempt > 0 || held.contains(&step.component.as_str()),
+            Change::ResumeWrites {} if record.state == StepState::Verified => false,
+            Change::ResumeWrites {} => record.state == StepState::Failed || held.contains(&step.component.as_str()),
+            _ => continue,
+        };
+        held.retain(|component| *component != step.component);
+        held.extend(is_held.then_some(step.component.as_str()));
+    }
+    held
+}
+
+/// The words of an end, and that the application is left outside, where it is.
+pub(super) fn with_held_off(status: &RollbackRequestStatus, words: String) -> String {
+    match held_off(status) {
+        held if held.is_empty() => words,
+        held => format!("{words}. The application is still held off {}: let it in by hand", held.join(", ")),
+    }
 }
 
 /// The step that lets an application in again which this run holds off.

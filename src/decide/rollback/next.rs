@@ -88,7 +88,8 @@ fn guard(view: &View<'_>, status: &RollbackRequestStatus) -> Option<Decision> {
                 true => running::orphaned(view, status, &text),
                 false => {
                     let reason = if gone.is_some() { Reason::TargetUidMismatch } else { Reason::TargetNotFound };
-                    Some(ending::end(view, status.clone(), Outcome::Failed, reason, &text))
+                    let words = ending::with_held_off(status, text);
+                    Some(ending::end(view, status.clone(), Outcome::Failed, reason, &words))
                 }
             };
         }

@@ -1,6 +1,6 @@
 //! The hold on automatic deploys, and what is left to do once the outcome stands: locks, hold, time to live, deletion.
 
-use super::ending::still_paused;
+use super::ending::held_off;
 use super::facts::{Need, View};
 use super::next::go_on_after;
 use super::{Decision, Effect, StepDecision, TargetChange, look, record, running, what_was_done};
@@ -146,9 +146,9 @@ pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decisi
     let mut effects = let_go(view, status, hold, locks);
     let name = view.name();
     let mut note = format!("request {name} is let go after 10 minutes, its outcome unknown ({words}): check by hand");
-    let steps = status.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
-    if let Some(resume) = still_paused(status, steps) {
-        note = format!("the application is still held off {}: let it in by hand; {note}", resume.component);
+    let held_off = held_off(status);
+    if !held_off.is_empty() {
+        note = format!("the application is still held off {}: let it in by hand; {note}", held_off.join(", "));
     }
     effects.extend([
         Effect::TellTarget(Reason::Unknown, clip(&note)),

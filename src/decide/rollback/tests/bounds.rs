@@ -168,6 +168,35 @@ fn an_application_that_could_not_be_let_in_is_said_to_be_held_off() {
 }
 
 #[test]
+fn a_target_that_is_gone_leaves_nobody_outside_unsaid() {
+    let mut status = running(vec![verified("01"), verified("02")]);
+    status.steps[1].attempt = 1;
+    let steps = &mut status.plan.as_mut().unwrap().steps;
+    steps[1].change = Change::PauseWrites {};
+    steps[3].change = Change::ResumeWrites {};
+    let mut request = request(status);
+    let ends = |request: &RollbackRequest| {
+        let facts = Facts::default();
+        written(next(&View { request, target: None, facts: &facts, limits: LIMITS, now: at(1_010) })).1.message.unwrap()
+    };
+    assert!(ends(&request).contains("still held off backend"), "{}", ends(&request));
+    // An undo held it off once more.
+    let of = |key: &str, change| PlannedStep { change, ..step(key, EffectClass::SetToValue) };
+    let steps = vec![of("undo-02", Change::PauseWrites {}), of("undo-04", Change::ResumeWrites {})];
+    let undo = UndoRun { because: "it failed".into(), since: None, steps, left: vec![] };
+    let log = request.status.as_mut().unwrap();
+    (log.undo, log.steps) = (Some(undo), vec![verified("01"), verified("02"), verified("04")]);
+    log.steps[1].attempt = 1;
+    assert!(!ends(&request).contains("held off"), "{}", ends(&request));
+    request.status.as_mut().unwrap().steps.push(StepRecord { attempt: 1, ..verified("undo-02") });
+    request.metadata.deletion_timestamp = Some(Time(at(1_000)));
+    let facts = Facts { deleting_for: Duration::from_secs(601), ..Facts::default() };
+    let Decision::Leave(effects) = decided(&request, &target(), &facts, 1_700) else { panic!() };
+    let is_said = |effect: &Effect| matches!(effect, Effect::TellTarget(_, note) if note.contains("held off backend"));
+    assert!(effects.iter().any(is_said), "{effects:?}");
+}
+
+#[test]
 fn nothing_was_changed_is_said_only_where_no_call_was_sent() {
     let said = |attempt| {
         let failed = StepRecord { state: StepState::Failed, attempt, ..applied("01") };
