@@ -272,11 +272,17 @@ fn rolled_away(view: &View<'_>, steps: &[&PlannedStep]) -> Vec<Effect> {
     }
 }
 
-/// A run that ends while a deploy is on its way still rolls away from the one that is live.
+/// A run that ends while a deploy is on its way still rolls away from the one that is live. One that was given up may go live later all the
+/// same.
 pub(super) fn left_under_way(view: &View<'_>, status: &RollbackRequestStatus) -> Vec<Effect> {
     let steps = status.plan.iter().flat_map(|plan| &plan.steps);
-    let taken =
-        |step: &&PlannedStep| record(status, &step.key).is_some_and(|record| record.state == StepState::Applied);
+    let taken = |step: &&PlannedStep| {
+        record(status, &step.key).is_some_and(|record| match record.state {
+            StepState::Applied => true,
+            StepState::Failed => record.output.is_some() && !step.class.may_repeat(),
+            _ => false,
+        })
+    };
     rolled_away(view, &steps.filter(taken).collect::<Vec<_>>())
 }
 

@@ -62,10 +62,19 @@ fn a_run_that_ends_with_a_deploy_on_its_way_remembers_what_it_left() {
     status.plan.as_mut().unwrap().steps[1].change = change;
     let mut request = request(status);
     request.spec.cancel = Some(true);
-    let (effects, status) = written(decided(&request, &held, &Facts::default(), 1_010));
-    assert_eq!(status.outcome, Some(Outcome::Cancelled));
+    let ends = |request: &RollbackRequest| {
+        let (effects, status) = written(decided(request, &held, &Facts::default(), 1_010));
+        assert!(status.outcome.is_some());
+        effects
+    };
     let bad = RolledAwayDeploy { component: "backend".into(), deploy: "bad".into() };
-    assert_eq!(effects, [Effect::Target(vec![TargetChange::RolledAway(vec![bad])])]);
+    let remembered = [Effect::Target(vec![TargetChange::RolledAway(vec![bad])])];
+    assert_eq!(ends(&request), remembered);
+    let known = &mut request.status.as_mut().unwrap().steps[1];
+    known.state = StepState::Failed;
+    assert_eq!(ends(&request), remembered, "given up as late, it may go live yet");
+    request.status.as_mut().unwrap().steps[1].output = None;
+    assert_eq!(ends(&request), [], "nothing was begun");
 }
 
 #[test]
