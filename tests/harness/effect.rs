@@ -65,6 +65,19 @@ impl Part {
     }
 }
 
+/// Why a call did nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum No {
+    /// The platform will not.
+    Refused(&'static str),
+    /// The credential may not.
+    Denied,
+    /// An error that says nothing.
+    Broke,
+    /// The platform was not reached.
+    Unreached,
+}
+
 /// One effect as it happened.
 #[derive(Clone, Debug)]
 pub struct Effect {
@@ -139,9 +152,11 @@ pub fn take(
     intent: &str,
     class: EffectClass,
     part: &Part,
-) -> Result<Option<String>, &'static str> {
+) -> Result<Option<String>, No> {
     let now = state.elapsed();
-    let Some(model) = state.things.models.get_mut(component) else { return Err("there is no such resource") };
+    let Some(model) = state.things.models.get_mut(component) else {
+        return Err(No::Refused("there is no such resource"));
+    };
     if savepoint::failpoint::planted("the platform lies") && matches!(part, Part::Publish(_)) {
         return Ok(None);
     }
@@ -150,7 +165,13 @@ pub fn take(
         truth.flags.values().map(|flag| if flag.enabled { flag.percentage.unwrap_or(100) } else { 0 }).sum()
     };
     let before: i32 = share(&model.truth);
-    let changed = model.change(now, |truth| result = happen(truth, now, intent, part));
+    let changed = match troubled(&mut model.truth, part) {
+        Some(no) => {
+            result = Err(no);
+            false
+        }
+        None => model.change(now, |truth| result = happen(truth, now, intent, part).map_err(No::Refused)),
+    };
     let after: i32 = share(&model.truth);
     let unsteady =
         matches!((model.truth.trouble, part), (Trouble::TurnsBack(id, _), Part::Publish(deploy)) if id == deploy);
@@ -168,12 +189,22 @@ pub fn take(
     result
 }
 
-fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result<Option<String>, &'static str> {
-    if let Trouble::Refuses(label) = truth.trouble
-        && part.label().starts_with(label)
-    {
-        return Err("the platform will not");
+/// What the platform does instead of what it was asked for.
+fn troubled(truth: &mut Truth, part: &Part) -> Option<No> {
+    let is = |label: &str| part.label().starts_with(label);
+    match truth.trouble {
+        Trouble::Refuses(label) if is(label) => Some(No::Refused("the platform will not")),
+        Trouble::Denies(label, times) if is(label) && truth.denied < times => {
+            truth.denied += 1;
+            Some(No::Denied)
+        }
+        Trouble::Breaks(label) if is(label) => Some(No::Broke),
+        Trouble::Unreachable(label) if is(label) => Some(No::Unreached),
+        _ => None,
     }
+}
+
+fn happen(truth: &mut Truth, now: Duration, intent: &str, part: &Part) -> Result<Option<String>, &'static str> {
     match part {
         Part::Flag(name, to) => {
             let flag = truth.flags.get_mut(name).ok_or("there is no such flag")?;

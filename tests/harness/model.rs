@@ -49,6 +49,12 @@ pub enum Trouble {
     None,
     /// It refuses the call whose label begins so, for good.
     Refuses(&'static str),
+    /// It says so often that the credential may not do the call whose label begins so.
+    Denies(&'static str, u32),
+    /// It answers the call whose label begins so with an error, and does nothing.
+    Breaks(&'static str),
+    /// It cannot be reached with the call whose label begins so.
+    Unreachable(&'static str),
     /// Whenever this deploy is published, it is turned back a while after.
     TurnsBack(&'static str, Duration),
 }
@@ -80,6 +86,8 @@ pub struct Truth {
     /// Answers that a hook gave, by the intents that called it.
     pub calls: Vec<String>,
     pub trouble: Trouble,
+    /// How often a call was denied.
+    pub denied: u32,
     /// What was published last is turned back then, to this deploy.
     pub turns: Option<(Duration, String)>,
 }

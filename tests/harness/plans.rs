@@ -35,8 +35,8 @@ pub struct Hook {
     pub when: &'static str,
     pub on_error: &'static str,
     pub repeatable: bool,
-    /// It answers that it will not.
-    pub fails: bool,
+    /// What comes of calling it.
+    pub trouble: Trouble,
 }
 
 /// One plan.
@@ -103,8 +103,12 @@ const BASE: Row = Row {
     asks: false,
 };
 
-const BEFORE: Hook = Hook { name: "drain", when: "BeforeRollback", on_error: "Stop", repeatable: false, fails: false };
-const AFTER: Hook = Hook { name: "purge", when: "AfterRollback", on_error: "Continue", repeatable: true, fails: false };
+const BEFORE: Hook =
+    Hook { name: "drain", when: "BeforeRollback", on_error: "Stop", repeatable: false, trouble: Trouble::None };
+const AFTER: Hook =
+    Hook { name: "purge", when: "AfterRollback", on_error: "Continue", repeatable: true, trouble: Trouble::None };
+/// Nobody waits for it.
+const OPTIONAL: Hook = Hook { when: "BeforeRollback", ..AFTER };
 const DURING: &str = "DuringRollback";
 const UNTIL: &str = "UntilReleased";
 
@@ -125,10 +129,16 @@ fn code() -> Vec<Row> {
         Row { name: "code-branch-forced", parts: &[ForcedBranch], to: "good", ..BASE },
         Row { name: "code-unsaved", parts: &[Render], spec: r#"{"safetyBackup": "Skip"}"#, ..BASE },
         Row { name: "code-hooks", parts: &[Render], hooks: &[BEFORE, AFTER], ..BASE },
-        Row { name: "code-hook-that-may-fail", hooks: &[Hook { fails: true, ..AFTER }], ..BASE },
+        Row { name: "code-hook-that-may-fail", hooks: &[Hook { trouble: Trouble::Refuses("call"), ..AFTER }], ..BASE },
+        Row {
+            name: "code-hook-out-of-reach",
+            hooks: &[Hook { trouble: Trouble::Unreachable("call"), ..OPTIONAL }],
+            ..BASE
+        },
+        Row { name: "code-hook-that-errs", hooks: &[Hook { trouble: Trouble::Breaks("call"), ..OPTIONAL }], ..BASE },
         Row {
             name: "code-hook-that-stops",
-            hooks: &[Hook { fails: true, ..BEFORE }],
+            hooks: &[Hook { trouble: Trouble::Refuses("call"), ..BEFORE }],
             ends: Some(Outcome::Failed),
             ..BASE
         },

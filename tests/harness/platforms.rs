@@ -1,6 +1,6 @@
 //! Fake platforms behind the real traits: each call is one operation, each effect is counted under the intent that allowed it.
 
-use crate::effect::{self, Part};
+use crate::effect::{self, No, Part};
 use crate::model::{Truth, Var};
 use crate::oracles;
 use crate::progress;
@@ -91,14 +91,25 @@ impl Fake {
         let broken = |message| self.error(ErrorKind::Unavailable, operation, message);
         match done {
             Ok(Ok(output)) => Ok(output),
-            Ok(Err(said)) => Err(SendError::NotApplied(self.error(ErrorKind::Refused, operation, said))),
-            Err(Broken::NotSent) if first => {
-                // It certainly did nothing: the next attempt may have its number.
-                self.world.state().memory.sent.remove(&intent.intent().id);
+            // As `platform::session` does: once a part of a series is written, no failure says that nothing was.
+            Ok(Err(_)) | Err(Broken::NotSent) if !first => Err(SendError::Ambiguous(broken("a part is written"))),
+            Ok(Err(No::Refused(said))) => Err(SendError::NotApplied(self.error(ErrorKind::Refused, operation, said))),
+            Ok(Err(No::Denied)) => {
+                self.not_sent(intent);
+                Err(SendError::NotApplied(self.error(ErrorKind::PermissionDenied, operation, "403")))
+            }
+            Ok(Err(No::Broke)) => Err(SendError::Ambiguous(broken("500"))),
+            Ok(Err(No::Unreached)) | Err(Broken::NotSent) => {
+                self.not_sent(intent);
                 Err(SendError::NotApplied(broken("the connection was refused")))
             }
-            Err(Broken::NotSent | Broken::Unknown) => Err(SendError::Ambiguous(broken("the connection broke off"))),
+            Err(Broken::Unknown) => Err(SendError::Ambiguous(broken("the connection broke off"))),
         }
+    }
+
+    /// It certainly did nothing: the next attempt may have its number.
+    fn not_sent(&self, intent: &CommittedIntent) {
+        self.world.state().memory.sent.remove(&intent.intent().id);
     }
 
     /// The calls that a change consists of, in order. A series of variables is one call each, so that it can be cut in the middle.

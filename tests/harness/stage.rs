@@ -76,10 +76,8 @@ pub fn before(state: &mut State, row: &Row) {
         }
     }
     let hooks = row.hooks.iter().map(|hook| {
-        let mut truth = Truth { platform: Some(PlatformName::Http), resource: hook.name.into(), ..Truth::default() };
-        if hook.fails {
-            truth.trouble = crate::model::Trouble::Refuses("call");
-        }
+        let (platform, trouble) = (Some(PlatformName::Http), hook.trouble);
+        let truth = Truth { platform, resource: hook.name.into(), trouble, ..Truth::default() };
         state.things.models.insert(format!("hook {}", hook.name), Model::new(truth));
         json!({"name": hook.name, "when": hook.when, "onError": hook.on_error, "repeatable": hook.repeatable,
                "http": {"url": format!("https://hooks.test/{}", hook.name)}})

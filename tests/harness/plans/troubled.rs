@@ -152,6 +152,28 @@ pub(super) fn failing() -> Vec<Row> {
             ..failed.clone()
         },
         Row {
+            name: "step-errs-undo",
+            parts: &[Flags, Netlify],
+            spec: r#"{"onStepFailure": "Undo"}"#,
+            trouble: &[("web", Trouble::Breaks("publish dep-2"))],
+            ..failed.clone()
+        },
+        Row {
+            name: "half-written-undo",
+            parts: &[Netlify],
+            strategy: "Environment",
+            deletes: true,
+            spec: r#"{"onStepFailure": "Undo"}"#,
+            trouble: &[("web", Trouble::Refuses("delete NEW"))],
+            ..failed.clone()
+        },
+        Row {
+            name: "right-missing-for-a-while",
+            trouble: &[("api", Trouble::Denies("roll back", 3))],
+            ends: Some(Outcome::Succeeded),
+            ..failed.clone()
+        },
+        Row {
             name: "undo-fails",
             parts: &[Flags, Netlify, SecondNetlify],
             spec: r#"{"verification": {"stableFor": "40s", "onFailure": "Undo"}}"#,
