@@ -89,6 +89,21 @@ impl Observation {
             matches!(change, Change::PauseWrites {} | Change::RestoreData { .. } | Change::ResumeWrites {});
         self.restores_to.as_deref().filter(|_| moves_data).unwrap_or(&self.resource)
     }
+
+    /// Why a new deploy of ours would overwrite one that the plan does not know: something else is live by now than was then.
+    ///
+    /// Asked only before the call: afterwards its own deploy, or the one that it queues behind, may be live.
+    pub fn deployed_since(&self, change: &Change) -> Option<String> {
+        let (Change::RollBackDeploy { live: Some(live), .. } | Change::Redeploy { live: Some(live), .. }) = change
+        else {
+            return None;
+        };
+        match &self.current {
+            Some(now) if now.id == *live => None,
+            Some(now) => Some(format!("{} is live, where the plan expects {live}", now.id)),
+            None => Some(format!("nothing is live, where the plan expects {live}")),
+        }
+    }
 }
 
 /// What a database says of itself.
@@ -176,4 +191,32 @@ pub struct Sample {
     pub last_pass: Option<Timestamp>,
     /// When it last said `Breach`.
     pub last_breach: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_live_since_the_plan_is_not_overwritten() {
+        let seen = |live: Option<&str>| Observation {
+            current: live.map(|id| Deploy { id: id.into(), ..Deploy::default() }),
+            ..Observation::default()
+        };
+        let (commit, newest, live) = (None, None, Some("dep-4".to_owned()));
+        let back =
+            Change::RollBackDeploy { deploy: "dep-3".into(), commit: None, live: live.clone(), newest: newest.clone() };
+        let again = Change::Redeploy { commit: commit.clone(), live, newest: newest.clone() };
+        for change in [&back, &again] {
+            assert_eq!(seen(Some("dep-4")).deployed_since(change), None);
+            assert_eq!(
+                seen(Some("dep-5")).deployed_since(change).as_deref(),
+                Some("dep-5 is live, where the plan expects dep-4")
+            );
+            assert!(seen(None).deployed_since(change).is_some());
+        }
+        let first = Change::Redeploy { commit, live: None, newest };
+        assert_eq!(seen(Some("dep-5")).deployed_since(&first), None, "nothing was live when the plan was made");
+        assert_eq!(seen(Some("dep-5")).deployed_since(&Change::PauseWrites {}), None);
+    }
 }

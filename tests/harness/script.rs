@@ -4,7 +4,7 @@
 
 use crate::api_server::{Call, Key, Landed, Verb};
 use crate::effect::make;
-use crate::model::Var;
+use crate::model::{DEPLOY_TIME, Var};
 use crate::world::State;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -45,6 +45,8 @@ pub enum Act {
     Push(&'static str),
     /// Sets a variable of this component by hand.
     SetVariable(&'static str),
+    /// Puts another deploy of this component into production by hand.
+    Deploy(&'static str),
     DeleteSecret,
     RestoreSecret,
     /// Somebody deletes every lock there is.
@@ -200,6 +202,13 @@ fn perform(state: &mut State, act: Act) {
                 if !truth.deploys.is_empty() {
                     make(truth, now, "pushed".into(), "new_commit", None);
                 }
+            });
+        }
+        Act::Deploy(component) => {
+            state.play.interfered = true;
+            let Some(model) = state.things.models.get_mut(component) else { return };
+            model.change(now, |truth| {
+                make(truth, now.saturating_sub(DEPLOY_TIME), "hotfix".into(), "new_commit", None);
             });
         }
         Act::SetVariable(component) => {

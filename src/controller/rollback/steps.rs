@@ -158,6 +158,8 @@ impl Opened {
             Err(error) => return Ok(Err(failed(error))),
         };
         let is_hook = matches!(step.change, Change::RunHook { .. });
+        let known = request.status.as_ref().and_then(|status| rollback::record(status, &step.key));
+        let is_begun = known.is_some_and(|record| record.intent.is_some());
         if !is_hook && matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
             // Before anything is sent, and before anything is believed: is this still what the plan is about?
             match self.platform.observe().await {
@@ -165,6 +167,11 @@ impl Opened {
                     let now = seen.written_by(&step.change);
                     if now != step.resource {
                         let message = format!("the credential now reaches {now}, the plan is about {}", step.resource);
+                        return Ok(Ok(Progress::Drifted { message }));
+                    }
+                    // A keyless deploy is looked for by its marker alone, so somebody else's shows nowhere but in what is live.
+                    let by_others = seen.deployed_since(&step.change).filter(|_| step.class == EffectClass::Keyless);
+                    if let Some(message) = by_others.filter(|_| !is_begun && progress == Progress::NotStarted) {
                         return Ok(Ok(Progress::Drifted { message }));
                     }
                 }

@@ -7,7 +7,7 @@ use savepoint::api::Outcome;
 use std::time::Duration;
 
 pub(super) fn interrupted() -> Vec<Row> {
-    use Part::{Flags, ForcedBranch};
+    use Part::{Flags, ForcedBranch, Render};
     vec![
         Row {
             name: "cancelled",
@@ -30,6 +30,14 @@ pub(super) fn interrupted() -> Vec<Row> {
             parts: &[ForcedBranch],
             to: "good",
             lines: &[(When::Intent(1), Act::Push("source"))],
+            ends: Some(Outcome::Failed),
+            ..BASE
+        },
+        Row {
+            name: "deployed-meanwhile",
+            parts: &[Render],
+            freeze: DURING,
+            lines: &[(When::Phase("SafetyBackup"), Act::Deploy("api"))],
             ends: Some(Outcome::Failed),
             ..BASE
         },
