@@ -28,6 +28,9 @@ CARGO_FLAGS = --locked --features failpoints
 # Each case has a control plane of its own: more at once than this and two cores thrash.
 THREADS ?= 3
 BREAK ?= variables
+# The operator of the cases on a real API server: of the same build as the crash harness, so that two cores have time for what is tested.
+OPERATOR = cargo build -q $(CARGO_FLAGS) --release --bin savepoint
+WITH_OPERATOR = SAVEPOINT_OPERATOR=$(CURDIR)/target/release/savepoint
 
 .PHONY: demo
 demo: about-demo control-plane build ## Break production and watch it come back (BREAK=nothing|rollback, KEEP=1 leaves it running)
@@ -49,7 +52,8 @@ build: need-rust
 .PHONY: test
 test: need-rust need-postgres fmt-check lint check-generated unit cuts control-plane ## Everything: format, lint, unit, golden plans, contracts, API server, chart
 	@echo "cases on a real API server …"
-	@env $(CONTROLPLANE_ENV) cargo test $(CARGO_FLAGS) --test cluster --test repository -- --test-threads=$(THREADS)
+	@$(OPERATOR)
+	@env $(CONTROLPLANE_ENV) $(WITH_OPERATOR) cargo test $(CARGO_FLAGS) --test cluster --test repository -- --test-threads=$(THREADS)
 	@$(MAKE) --no-print-directory test-control-plane
 
 .PHONY: unit
@@ -94,7 +98,8 @@ mutants: need-rust ## Change every line of the decisions, one at a time, and see
 
 .PHONY: kill-all
 kill-all: control-plane need-rust need-postgres ## Kill the operator at every point of a rollback of five components (EVERY=10: every tenth)
-	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILLS=1 SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- kills:: --nocapture
+	@$(OPERATOR)
+	@env $(CONTROLPLANE_ENV) $(WITH_OPERATOR) SAVEPOINT_TEST_KILLS=1 SAVEPOINT_TEST_KILL_EVERY=$(or $(EVERY),1) cargo test $(CARGO_FLAGS) --test cluster -- kills:: --nocapture
 
 .PHONY: bench
 bench: control-plane need-rust need-postgres ## Measure recovery and the operator's own share of a rollback (RUNS=5, KILLS=20)
