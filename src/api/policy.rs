@@ -161,7 +161,7 @@ pub struct Verification {
     /// How long everything must hold without a break. Absent: it is read once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_for: Option<DurationText>,
-    /// When verification gives up. Default `30m`.
+    /// When verification gives up. Default `30m`, or twice `stableFor` where that is longer. Longer than `stableFor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// Health policies that must say `Healthy`. Absent: none is asked.

@@ -84,8 +84,9 @@ pub struct RollbackRequestSpec {
     /// What a failed step means. `Stop` (default): nothing more is done. `Undo` or `Continue`.
     #[serde(default)]
     pub on_step_failure: OnStepFailure,
-    /// Longest time for the whole run, from its creation. Default `1h`, or twice what the plan is expected to take where that is longer.
-    /// After it no further step begins; a plan that is expected to take longer is refused.
+    /// Longest time for the whole run, from its creation. Default `1h`, or twice what the steps and `verification.stableFor` are expected
+    /// to take where that is longer. After it no further step begins. A plan that is expected to take longer is refused, and one that is
+    /// confirmed too late to end in time is not begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DurationText>,
     /// First seen later than this, the request is cancelled unrun: so that a repository applied to a new cluster does not roll back again.

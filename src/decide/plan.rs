@@ -150,7 +150,7 @@ pub fn build(facts: &PlanFacts<'_>) -> Result<Plan, PlanRefusal> {
     let migrations = gates::migrations(facts, &goals, &plan);
     plan.confirm_because = gates::confirm_because(facts, &plan, &migrations);
     plan.not_restored.extend(migrations.untold);
-    gates::check_limits(facts.request, &plan)?;
+    gates::check_limits(facts, &plan)?;
     plan.digest = digest(facts, &plan);
     crate::decide::plan_lint::lint(&plan)?;
     Ok(plan)

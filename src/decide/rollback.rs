@@ -25,12 +25,13 @@ pub use report::{Situation, phase, statements, what_was_done};
 pub use step::{Reading, StepDecision, StepView, decide_step};
 
 use crate::api::*;
+use crate::decide::plan::verification;
 use std::time::Duration;
 
-/// Longest run where the request names none and its plan takes no longer.
+/// Longest run where the request names none and is not expected to take longer.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(3600);
-/// Longest verification where nobody names one.
-pub const DEFAULT_VERIFICATION: Duration = Duration::from_secs(1800);
+/// Longest verification where nobody names one and nothing must hold for longer.
+const DEFAULT_VERIFICATION: Duration = Duration::from_secs(1800);
 /// Longest wait for a platform once the request is being deleted.
 pub const DELETION_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -111,11 +112,28 @@ pub struct SafetyOrder {
     pub components: Vec<String>,
 }
 
-/// Longest time for a run, from the creation of its request: what it names, else an hour or twice what its plan is expected to take.
-pub fn deadline(request: &RollbackRequest, plan: Option<&Plan>) -> Duration {
+/// Longest time for a run, from the creation of its request: what it names, else an hour or twice what it is expected to take.
+pub fn deadline(request: &RollbackRequest, target: Option<&DeploymentTarget>, plan: Option<&Plan>) -> Duration {
     let named = request.spec.deadline.as_ref().and_then(|text| text.parse().ok());
-    let expected = plan.and_then(|plan| u64::try_from(plan.expected_seconds).ok()).unwrap_or(0);
-    named.unwrap_or_else(|| DEFAULT_DEADLINE.max(Duration::from_secs(expected.saturating_mul(2))))
+    named.unwrap_or_else(|| DEFAULT_DEADLINE.max(expected(request, target, plan).saturating_mul(2)))
+}
+
+/// How long a run takes if nothing is slow: its steps, and then the time for which everything must hold.
+pub fn expected(request: &RollbackRequest, target: Option<&DeploymentTarget>, plan: Option<&Plan>) -> Duration {
+    let steps = plan.and_then(|plan| u64::try_from(plan.expected_seconds).ok()).unwrap_or(0);
+    let policy = target.map(|target| verification(request, target)).unwrap_or_default();
+    stable_for(&policy).saturating_add(Duration::from_secs(steps))
+}
+
+/// How long everything must hold.
+pub fn stable_for(policy: &Verification) -> Duration {
+    policy.stable_for.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// When a verification gives up: what it names, else half an hour or twice as long as everything must hold.
+pub fn verification_limit(policy: &Verification) -> Duration {
+    let named = policy.timeout.as_ref().and_then(|text| text.parse().ok());
+    named.unwrap_or_else(|| DEFAULT_VERIFICATION.max(stable_for(policy).saturating_mul(2)))
 }
 
 /// The steps of the plan, then those of its undo, where it has begun.

@@ -2,11 +2,11 @@
 
 use super::resolve::{Goals, is_of_then};
 use super::steps::flags::cannot_fall;
-use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse};
+use super::{BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, PlanRefusal, refuse, verification};
 use crate::api::*;
 use crate::decide::conditions::clip;
 use crate::decide::data;
-use crate::decide::rollback::deadline;
+use crate::decide::rollback::{deadline, expected, stable_for, verification_limit};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What can be told from the target and from what it runs on.
@@ -89,9 +89,10 @@ pub(super) fn check_data(facts: &PlanFacts<'_>, goals: &Goals) -> Result<(), Pla
 const MAX_BYTES: usize = 224 * 1024;
 
 /// Whether a plan fits into the request's status and into its time.
-pub(super) fn check_limits(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
-    check_size(request.spec.strategy, plan)?;
-    check_deadline(request, plan)
+pub(super) fn check_limits(facts: &PlanFacts<'_>, plan: &Plan) -> Result<(), PlanRefusal> {
+    check_size(facts.request.spec.strategy, plan)?;
+    check_verification(facts)?;
+    check_deadline(facts, plan)
 }
 
 fn check_size(strategy: Strategy, plan: &Plan) -> Result<(), PlanRefusal> {
@@ -111,15 +112,35 @@ fn check_size(strategy: Strategy, plan: &Plan) -> Result<(), PlanRefusal> {
 }
 
 /// A run that cannot end in time would stop in the middle.
-fn check_deadline(request: &RollbackRequest, plan: &Plan) -> Result<(), PlanRefusal> {
-    let (expected, seconds) = (plan.expected_seconds, deadline(request, Some(plan)).as_secs());
-    if u64::try_from(expected).is_ok_and(|expected| expected <= seconds) {
+fn check_deadline(facts: &PlanFacts<'_>, plan: &Plan) -> Result<(), PlanRefusal> {
+    let (request, target) = (facts.request, Some(facts.target));
+    let seconds = deadline(request, target, Some(plan)).as_secs();
+    if expected(request, target, Some(plan)).as_secs() <= seconds {
+        return Ok(());
+    }
+    let holds = match stable_for(&verification(request, facts.target)).as_secs() {
+        0 => String::new(),
+        held => format!(", then everything must hold for {held} s (verification.stableFor)"),
+    };
+    let text = format!(
+        "the steps take about {} s{holds}, and spec.deadline is {seconds} s: make a new request with a longer spec.deadline",
+        plan.expected_seconds
+    );
+    refuse(Reason::DeadlineExceeded, text)
+}
+
+/// A verification that gives up before everything can have held for long enough would fail, and undo, what is well.
+fn check_verification(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
+    let policy = verification(facts.request, facts.target);
+    let (held, limit) = (stable_for(&policy).as_secs(), verification_limit(&policy).as_secs());
+    if held == 0 || held < limit {
         return Ok(());
     }
     let text = format!(
-        "the steps take about {expected} s, and spec.deadline is {seconds} s: make a new request with a longer spec.deadline"
+        "verification.stableFor ({held} s) is not shorter than verification.timeout ({limit} s), so it could not hold in time: give a \
+         longer timeout, or leave it out for twice stableFor"
     );
-    refuse(Reason::DeadlineExceeded, text)
+    refuse(Reason::InvalidSpec, text)
 }
 
 /// Why the plan waits for a person whatever the policy says.

@@ -57,7 +57,7 @@ pub(super) fn due(view: &View<'_>, status: &RollbackRequestStatus) -> Option<End
 }
 
 fn deadline(view: &View<'_>) -> Option<Ending> {
-    let limit = super::deadline(view.request, view.status().plan.as_ref());
+    let limit = super::deadline(view.request, view.target, view.status().plan.as_ref());
     let created = view.request.metadata.creation_timestamp.as_ref().map_or(view.now, |time| time.0);
     let until = SignedDuration::try_from(limit).ok().and_then(|limit| created.checked_add(limit).ok());
     match until.is_some_and(|until| view.now > until) {

@@ -125,9 +125,27 @@ fn awaiting(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan, sta
     Decision::Do(Vec::new(), Box::new(Write { status, situation, again: CONSENT_POLL }))
 }
 
+/// Why a run that would begin now could not end in time, in words: it would stop in the middle.
+fn too_late(view: &View<'_>, plan: &Plan) -> Option<String> {
+    let takes = super::expected(view.request, view.target, Some(plan)).as_secs();
+    let limit = super::deadline(view.request, view.target, Some(plan)).as_secs();
+    let created = view.request.metadata.creation_timestamp.as_ref().map_or(view.now, |time| time.0);
+    let passed = elapsed(created, view.now).as_secs();
+    (passed.saturating_add(takes) > limit).then(|| {
+        format!(
+            "too late to begin: it takes about {takes} s, and of the deadline of {limit} s, from the creation of the request, {} s are \
+             left: make a new request, and confirm it sooner or give it a longer spec.deadline",
+            limit.saturating_sub(passed)
+        )
+    })
+}
+
 /// Takes the locks, then holds the plan against facts that are read again.
 pub(super) fn lock(view: &View<'_>, mut status: RollbackRequestStatus, old: &Plan) -> Decision {
     let wanted = resources(old);
+    if let Some(words) = too_late(view, old) {
+        return end(view, status, Outcome::Failed, Reason::DeadlineExceeded, &words);
+    }
     if let Some(left) = settling(view) {
         return wait(status, Reason::Queued, JUST_CHANGED, left);
     }

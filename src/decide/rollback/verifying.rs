@@ -3,19 +3,17 @@
 use super::ending::end;
 use super::facts::{Need, Verified, View};
 use super::next::wait;
-use super::{DEFAULT_VERIFICATION, Decision, undoing};
+use super::{Decision, stable_for, undoing, verification_limit};
 use crate::api::*;
 use crate::decide::plan;
 use crate::decide::verdict::elapsed;
 use k8s_openapi::jiff::Timestamp;
-use std::time::Duration;
 
 pub(super) fn verify(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
     let Some(verified) = &view.facts.verified else { return Decision::Learn(Need::Verification) };
     let policy = view.target.map(|target| plan::verification(view.request, target)).unwrap_or_default();
     let since = status.verifying_since.get_or_insert_with(|| view.now.into()).0;
-    let stable_for: Duration = policy.stable_for.as_ref().and_then(|text| text.parse().ok()).unwrap_or_default();
-    let limit = policy.timeout.as_ref().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_VERIFICATION);
+    let (stable_for, limit) = (stable_for(&policy), verification_limit(&policy));
     let not_yet = match verified {
         // Everything was written before the verification began: a reading that lags behind that is no news.
         Verified::Broken(why) if elapsed(since, view.now) <= view.limits.settle_slack => {

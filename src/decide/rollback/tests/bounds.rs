@@ -109,11 +109,20 @@ fn a_run_without_a_deadline_of_its_own_has_an_hour_or_twice_what_its_plan_takes(
     let limit = |named: Option<&str>, expected: i64| {
         let mut request = request(confirmed());
         request.spec.deadline = named.map(|text| text.into());
-        deadline(&request, Some(&Plan { expected_seconds: expected, ..plan() })).as_secs()
+        deadline(&request, Some(&target()), Some(&Plan { expected_seconds: expected, ..plan() })).as_secs()
     };
     assert_eq!((limit(None, 60), limit(None, 1_800), limit(None, 1_801)), (3_600, 3_600, 3_602));
     assert_eq!((limit(Some("2h"), 60), limit(Some("1m"), 9_000)), (7_200, 60));
-    assert_eq!(deadline(&request(confirmed()), None).as_secs(), 3_600);
+    assert_eq!(deadline(&request(confirmed()), Some(&target()), None).as_secs(), 3_600);
+    assert_eq!(deadline(&request(confirmed()), None, None).as_secs(), 3_600);
+    let mut watching = request(confirmed());
+    watching.spec.verification = Some(stable("1h", None));
+    let plan = Plan { expected_seconds: 60, ..plan() };
+    assert_eq!(
+        deadline(&watching, Some(&target()), Some(&plan)).as_secs(),
+        7_320,
+        "the time for which it must hold counts"
+    );
 }
 
 #[test]
@@ -228,4 +237,36 @@ fn a_dry_run_stands_in_no_queue() {
     assert_eq!(decided(&request, &target(), &planned, 1_010), Decision::Learn(queue));
     request.spec.dry_run = true;
     assert!(written(decided(&request, &target(), &planned, 1_010)).1.plan.is_some());
+}
+
+fn stable(stable_for: &str, timeout: Option<&str>) -> Verification {
+    let timeout = timeout.map(Into::into);
+    Verification { stable_for: Some(stable_for.into()), timeout, ..Verification::default() }
+}
+
+#[test]
+fn a_run_that_could_not_end_in_time_is_not_begun() {
+    let mut request = request(RollbackRequestStatus { locks: vec![], ..confirmed() });
+    request.status.as_mut().unwrap().plan.as_mut().unwrap().expected_seconds = 600;
+    request.spec.verification = Some(stable("15m", None));
+    let needs_locks = Decision::Learn(Need::Locks(vec!["render/srv-1".into()]));
+    assert_eq!(decided(&request, &target(), &Facts::default(), 3_100), needs_locks);
+    let (_, status) = written(decided(&request, &target(), &Facts::default(), 3_101));
+    assert_eq!(status.outcome, Some(Outcome::Failed));
+    let said = status.message.unwrap();
+    assert!(said.contains("it takes about 1500 s") && said.contains("1499 s are left"), "{said}");
+    // One that has begun goes on.
+    let held = held_by("request-uid", &["backend"]);
+    request.status =
+        Some(RollbackRequestStatus { locks: vec!["render/srv-1".into()], ..running(vec![verified("01")]) });
+    request.status.as_mut().unwrap().plan.as_mut().unwrap().expected_seconds = 600;
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 3_101)), ["02"]);
+}
+
+#[test]
+fn a_verification_gives_up_after_half_an_hour_or_twice_as_long_as_it_must_hold() {
+    let limit = |policy: Verification| verification_limit(&policy).as_secs();
+    assert_eq!(limit(Verification::default()), 1_800);
+    assert_eq!((limit(stable("15m", None)), limit(stable("45m", None))), (1_800, 5_400));
+    assert_eq!(limit(stable("45m", Some("50m"))), 3_000);
 }
