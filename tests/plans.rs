@@ -50,6 +50,7 @@ struct Now {
     /// Version of the server, and newest migration.
     #[serde(default)]
     database: Option<(String, String)>,
+    schema_untold: Option<String>,
     /// Database that restores go to. Absent: the same one.
     #[serde(default)]
     restores_to: Option<String>,
@@ -167,7 +168,8 @@ fn component(name: &str, now: &Now, request: &RollbackRequest, target: &Deployme
             flags: flags(&now.flags),
             database: now.database.clone().map(|(server_version, at)| DatabaseFacts {
                 server_version,
-                schema_version: Some(at),
+                schema_version: now.schema_untold.is_none().then_some(at),
+                schema_untold: now.schema_untold.clone(),
                 ..DatabaseFacts::default()
             }),
             link: None,

@@ -111,16 +111,16 @@ impl Observation {
 pub struct DatabaseFacts {
     /// Version of the server, such as `15.18`.
     pub server_version: String,
-    /// Newest migration that was applied, as the database records it. `None`: no table of migrations was found.
+    /// Newest migration that was applied, as the database records it. `None`: no table of migrations was found, or it cannot be told.
     pub schema_version: Option<String>,
+    /// Why the newest migration cannot be told.
+    pub schema_untold: Option<String>,
     /// Size in bytes, as the server estimates it.
     pub size_bytes: u64,
     /// Roles that exist.
     pub roles: std::collections::BTreeSet<String>,
     /// Extensions that are installed or can be, by name.
     pub extensions: std::collections::BTreeSet<String>,
-    /// What the integrity queries say now, by their name.
-    pub integrity: BTreeMap<String, String>,
 }
 
 /// What is known of the value of one variable. There is no way from `Opaque` to absent.

@@ -88,6 +88,8 @@ pub struct DumpFacts {
     pub extensions: Vec<String>,
     /// What the integrity queries said, by their name.
     pub integrity: BTreeMap<String, String>,
+    /// Queries of the spec that failed, and why. What they would have said is missing in this, and in nothing that was dumped.
+    pub unanswered: Vec<String>,
 }
 
 /// Opens a component with its credential. One value serves the whole process: it holds the rate budgets.

@@ -83,14 +83,13 @@ async fn what_the_server_says_is_observed() {
     );
     let facts = seen.database.unwrap();
     assert_eq!(facts.schema_version.as_deref(), Some("20261120000000"));
-    assert_eq!(facts.integrity, [("orders".to_owned(), "9000".to_owned()), ("paid".into(), "true".into())].into());
     assert!(
         facts.size_bytes > 1_000_000 && facts.roles.contains(&database.owner) && facts.extensions.contains("pgcrypto")
     );
     assert!(facts.server_version.split('.').next().unwrap().parse::<u32>().unwrap() >= 13, "{}", facts.server_version);
     let asked = json!({ "migrations": { "query": "SELECT 'v' || count(*) FROM schema_migrations" } });
     let facts = database.platform_of(asked, None).observe().await.unwrap().database.unwrap();
-    assert_eq!(facts.schema_version.as_deref(), Some("v2"));
+    assert_eq!((facts.schema_version.as_deref(), facts.schema_untold), (Some("v2"), None));
     assert!(!database.platform().capabilities().environment && database.platform().capabilities().data);
 }
 
@@ -109,10 +108,36 @@ async fn a_query_gives_one_value_and_changes_nothing() {
         ("SELECT repeat('x', 300)", "longer than 256"),
     ] {
         let spec = json!({ "integrity": [{ "name": "bad", "query": query }] });
-        let error = database.platform_of(spec, None).observe().await.unwrap_err();
-        assert!(error.message.contains("bad") && error.message.contains(why), "{query}: {error}");
+        let platform = database.platform_of(spec, None);
+        let facts = platform.dump(&mut tokio::io::sink()).await.unwrap();
+        let [said] = &facts.unanswered[..] else { panic!("{query}: {facts:?}") };
+        assert!(said.contains("bad") && said.contains(why) && facts.integrity.is_empty(), "{query}: {facts:?}");
     }
     assert_eq!(database.value("SELECT count(*) FROM orders").await, "9000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_wrong_migration_took_from_a_query_keeps_nobody_from_a_dump_and_a_plan() {
+    let database = shop().await;
+    let mut spec = queries();
+    spec["migrations"] = json!({ "query": "SELECT max(total) FROM orders" });
+    let platform = database.platform_of(spec, None);
+    database.run(BROKEN_DEPLOY).await;
+    let facts = platform.observe().await.unwrap().database.unwrap();
+    let why = facts.schema_untold.unwrap();
+    assert!(facts.schema_version.is_none() && why.starts_with("migrations.query: column \"total\""), "{why}");
+    let (source, data) = dump(&*platform).await;
+    assert_eq!(data.integrity, [("orders".to_owned(), "10".to_owned())].into());
+    let said = platform.dump(&mut tokio::io::sink()).await.unwrap().unanswered;
+    assert!(said.len() == 2 && said[0].contains("query paid") && said[1].contains("migrations.query"), "{said:?}");
+    // It is whole without the answers.
+    database.run("DROP TABLE refunds").await;
+    let done = restore(&*platform, "uid/restore/1", &data, &source).await;
+    assert!(matches!(&done, Progress::Done { evidence, .. } if evidence.contains("made: orders;")), "{done:?}");
+    // A query that takes its time is left, and not waited for until the whole reading is late.
+    let slow = json!({ "migrations": { "query": "SELECT pg_sleep(60)" } });
+    let facts = database.platform_of(slow, None).observe().await.unwrap().database.unwrap();
+    assert!(facts.schema_untold.unwrap().contains("statement timeout"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

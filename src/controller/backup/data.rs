@@ -120,7 +120,8 @@ async fn begin(context: &Context, backup: &DeploymentBackup, target: &Deployment
     let recipients = opened.keys(context).await?.recipients().to_vec();
     remove_rests(context, backup, &opened).await?;
     let (written, outcome) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
-    let job = Job { opened, recipients, uid: uid.clone(), written: written.clone() };
+    let is_safety = backup.labels().contains_key(MADE_BY_LABEL);
+    let job = Job { opened, recipients, uid: uid.clone(), is_safety, written: written.clone() };
     let into = outcome.clone();
     let task = tokio::spawn(async move {
         let ended = tokio::time::timeout(LIMIT, job.run(sources)).await.unwrap_or_else(|_| {
@@ -167,12 +168,28 @@ struct Job {
     opened: OpenedStore,
     recipients: Vec<Recipient>,
     uid: String,
+    is_safety: bool,
     written: Arc<AtomicU64>,
 }
 
 enum Met {
     Store(StoreError),
     Platform(platform::Error),
+    /// A query of the spec failed.
+    Unanswered(String),
+}
+
+/// Queries that fail make a backup fail, so that somebody mends them. A safety backup goes on without what they would say: what comes after
+/// it may be what mends them.
+fn answered(facts: DumpFacts, is_safety: bool) -> Result<DumpFacts, Met> {
+    match facts.unanswered.first() {
+        Some(why) if !is_safety => Err(Met::Unanswered(why.clone())),
+        Some(why) => {
+            tracing::warn!(error = why, "a safety backup holds no answer to a query");
+            Ok(facts)
+        }
+        None => Ok(facts),
+    }
 }
 
 impl From<StoreError> for Met {
@@ -193,11 +210,12 @@ impl Job {
     }
 
     async fn one(&self, component: &str, platform: Arc<dyn Platform>) -> Result<CapturedData, Refusal> {
-        let written = self.written.clone();
+        let (written, is_safety) = (self.written.clone(), self.is_safety);
         let stored = EncryptedUpload::store(&*self.opened.store, &self.uid, &self.recipients, |inner| {
             async move {
                 let mut sink = Counted { inner, written };
-                platform.dump(&mut sink).await.map_err(Met::Platform)
+                let facts = platform.dump(&mut sink).await.map_err(Met::Platform)?;
+                answered(facts, is_safety)
             }
             .boxed()
         });
@@ -213,7 +231,7 @@ impl Job {
             );
             return Err(Refusal { temporary: true, ..Refusal::permanent(Reason::BackupAltered, text) });
         }
-        let DumpFacts { format, server_version, schema_version, roles, extensions, integrity } = facts;
+        let DumpFacts { format, server_version, schema_version, roles, extensions, integrity, unanswered: _ } = facts;
         Ok(CapturedData {
             location: object.name.to_string(),
             size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
@@ -240,6 +258,10 @@ impl Job {
                 Refusal::permanent(Reason::StoreUnavailable, text)
             }
             Met::Store(error) => self.opened.refused(error),
+            Met::Unanswered(why) => {
+                let text = format!("component {component}: {why}: correct the query in the target, or take it out");
+                Refusal::permanent(Reason::CaptureIncomplete, text)
+            }
             Met::Platform(error) => {
                 let refusal = Refusal::from_platform(component, error);
                 let reason = match refusal.reason {

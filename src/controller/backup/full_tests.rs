@@ -85,6 +85,26 @@ async fn a_full_backup_holds_the_dump_and_gives_it_back() {
 }
 
 #[tokio::test]
+async fn a_query_that_fails_fails_a_backup_and_no_safety_backup() {
+    for is_safety in [false, true] {
+        let run = full().await;
+        *run.world.dump.lock().unwrap() = Some(Ok(content()));
+        *run.world.unanswered.lock().unwrap() = vec!["integrity query paid: relation does not exist".into()];
+        let key = format!("{BASE}/deploymentbackups/backup");
+        if is_safety {
+            let mut api = run.api.lock().unwrap();
+            api.objects.get_mut(&key).unwrap()["metadata"]["labels"] = json!({ MADE_BY_LABEL: "request-uid" });
+        }
+        let context = run.context();
+        let backup = until_ended(&run, &context).await;
+        let status = backup.status.unwrap();
+        let succeeded = condition(&status.conditions, ConditionType::Succeeded).unwrap();
+        assert_eq!(succeeded.status == "True", is_safety, "{succeeded:?}");
+        assert!(is_safety || succeeded.message.contains("query paid"), "{}", succeeded.message);
+    }
+}
+
+#[tokio::test]
 async fn a_look_back_covers_the_dumps_and_a_deletion_removes_them() {
     let run = full().await;
     *run.world.dump.lock().unwrap() = Some(Ok(content()));

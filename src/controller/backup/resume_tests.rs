@@ -111,6 +111,8 @@ async fn serve(api: Arc<Mutex<Api>>) -> Uri {
 pub(super) struct World {
     /// What the backend dumps. None: it has no data.
     pub dump: Mutex<Option<Result<Vec<u8>, ErrorKind>>>,
+    /// Queries that fail while it is dumped.
+    pub unanswered: Mutex<Vec<String>>,
     refs: Mutex<BTreeMap<String, String>>,
     calls: Mutex<u64>,
     /// The next calls take effect, and their answers are lost.
@@ -157,7 +159,13 @@ impl Platform for Opened {
         async {
             let bytes = self.0.dump.lock().unwrap().clone().expect("data").map_err(|kind| self.error(kind))?;
             sink.write_all(&bytes).await.map_err(|_| self.error(ErrorKind::Unavailable))?;
-            Ok(DumpFacts { format: "test".into(), schema_version: Some("7".into()), ..DumpFacts::default() })
+            let unanswered = self.0.unanswered.lock().unwrap().clone();
+            Ok(DumpFacts {
+                format: "test".into(),
+                schema_version: Some("7".into()),
+                unanswered,
+                ..DumpFacts::default()
+            })
         }
         .boxed()
     }

@@ -200,6 +200,10 @@ pub(super) fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> M
             found.ask.extend(found.untold.last().cloned());
             continue;
         };
+        if let Some(why) = &database.schema_untold {
+            found.untold.push(untold(why));
+            found.ask.extend(found.untold.last().cloned());
+        }
         let Some(now) = &database.schema_version else { continue };
         match held_then(facts, goals, component) {
             None => found.untold.push(untold("no verified backup of what the code goes back to holds it")),

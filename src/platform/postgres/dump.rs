@@ -57,13 +57,17 @@ pub(super) async fn dump(postgres: &Postgres, sink: &mut (dyn AsyncWrite + Send 
 }
 
 async fn said(postgres: &Postgres, link: &Link, server_version: String) -> Result<DumpFacts> {
+    let schema = facts::schema_version(link, &postgres.spec).await?;
+    let (integrity, mut unanswered) = facts::integrity(link, &postgres.spec).await?;
+    unanswered.extend(schema.as_ref().err().cloned());
     let said = DumpFacts {
         format: "pg_dump-custom".into(),
         server_version,
-        schema_version: facts::schema_version(link, &postgres.spec).await?,
+        schema_version: schema.ok().flatten(),
         roles: facts::used_roles(link).await?,
         extensions: facts::installed_extensions(link).await?,
-        integrity: facts::integrity(link, &postgres.spec).await?,
+        integrity,
+        unanswered,
     };
     if said.roles.len().max(said.extensions.len()) > MOST_NAMES {
         let words = format!(

@@ -5,6 +5,7 @@ use crate::api::PostgresSpec;
 use crate::decide::facts::DatabaseFacts;
 use crate::platform::{ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 
 /// Longest value of a query of the spec.
 const LONGEST_VALUE: usize = 256;
@@ -83,22 +84,24 @@ pub(super) async fn version(link: &Link) -> Result<(String, u32)> {
     }
 }
 
-/// Everything that a plan asks of a database.
+/// Longest time for the queries that find the newest migration: whoever looks has no more than the deadline of calls.
+const PATIENCE: &str = "SET LOCAL statement_timeout = '5s'";
+
+/// Everything that a plan asks of a database. No query of the spec can make it fail: a wrong migration may have taken what it names.
 pub(super) async fn read(link: &Link, spec: &PostgresSpec) -> Result<DatabaseFacts> {
     link.run("begin reading", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'").await?;
     let (server_version, _) = version(link).await?;
     let size = link.column("read size", "SELECT pg_catalog.pg_database_size(current_database())::text").await?;
-    let facts = DatabaseFacts {
-        server_version,
-        schema_version: schema_version(link, spec).await?,
-        size_bytes: size.first().and_then(|size| size.parse().ok()).unwrap_or(0),
-        roles: existing_roles(link).await?,
-        extensions: known_extensions(link).await?,
-        integrity: integrity(link, spec).await?,
+    let (roles, extensions) = (existing_roles(link).await?, known_extensions(link).await?);
+    link.run("begin reading", PATIENCE).await?;
+    let (schema_version, schema_untold) = match schema_version(link, spec).await? {
+        Ok(found) => (found, None),
+        Err(why) => (None, Some(why)),
     };
     // Older servers let some functions write in a read-only transaction.
     link.run("end reading", "ROLLBACK").await?;
-    Ok(facts)
+    let size_bytes = size.first().and_then(|size| size.parse().ok()).unwrap_or(0);
+    Ok(DatabaseFacts { server_version, schema_version, schema_untold, size_bytes, roles, extensions })
 }
 
 /// Every role that exists.
@@ -124,30 +127,51 @@ pub(super) async fn installed_extensions(link: &Link) -> Result<Vec<String>> {
     link.column("list installed extensions", statement).await
 }
 
-/// What the integrity queries say, in the read-only transaction that is open.
-pub(super) async fn integrity(link: &Link, spec: &PostgresSpec) -> Result<BTreeMap<String, String>> {
-    let mut values = BTreeMap::new();
-    for wanted in spec.integrity.iter().flatten() {
-        let value = link.one_value("run integrity query", &wanted.query).await;
-        let value = value.and_then(|value| match value.chars().count() > LONGEST_VALUE {
-            true => Err(format!("its value is longer than {LONGEST_VALUE} characters")),
-            false => Ok(value),
-        });
-        let refused =
-            |why| error("run integrity query", ErrorKind::Refused, format!("integrity query {}: {why}", wanted.name));
-        values.insert(wanted.name.clone(), value.map_err(refused)?);
-    }
-    Ok(values)
+/// What a query says, or why it fails, in the read-only transaction that is open, and which goes on either way. A connection that is lost
+/// is an error.
+async fn answered<T>(link: &Link, asked: impl Future<Output = Result<T, String>>) -> Result<Result<T, String>> {
+    link.run("ask a query", "SAVEPOINT savepoint_query").await?;
+    let answer = asked.await;
+    link.run("ask a query", "ROLLBACK TO SAVEPOINT savepoint_query; RELEASE SAVEPOINT savepoint_query").await?;
+    Ok(answer)
 }
 
-/// The newest migration, in the read-only transaction that is open.
-pub(super) async fn schema_version(link: &Link, spec: &PostgresSpec) -> Result<Option<String>> {
-    let short = |text: String| text.chars().take(LONGEST_VALUE).collect::<String>();
-    if let Some(migrations) = &spec.migrations {
-        let value = link.one_value("run migrations query", &migrations.query).await;
-        let refused = |why| error("run migrations query", ErrorKind::Refused, format!("migrations.query: {why}"));
-        return Ok(Some(short(value.map_err(refused)?)));
+/// What the integrity queries say, and which of them fail and why, in the read-only transaction that is open.
+pub(super) async fn integrity(link: &Link, spec: &PostgresSpec) -> Result<(BTreeMap<String, String>, Vec<String>)> {
+    let (mut values, mut failed) = (BTreeMap::new(), Vec::new());
+    for wanted in spec.integrity.iter().flatten() {
+        let value = answered(link, link.one_value("run integrity query", &wanted.query)).await?;
+        match value {
+            Ok(value) if value.chars().count() <= LONGEST_VALUE => drop(values.insert(wanted.name.clone(), value)),
+            Ok(_) => {
+                failed.push(format!(
+                    "integrity query {}: its value is longer than {LONGEST_VALUE} characters",
+                    wanted.name
+                ));
+            }
+            Err(why) => failed.push(format!("integrity query {}: {why}", wanted.name)),
+        }
     }
+    Ok((values, failed))
+}
+
+/// The newest migration, or why it cannot be told, in the read-only transaction that is open.
+pub(super) async fn schema_version(link: &Link, spec: &PostgresSpec) -> Result<Result<Option<String>, String>> {
+    let short = |text: String| text.chars().take(LONGEST_VALUE).collect::<String>();
+    let asked = async {
+        match &spec.migrations {
+            Some(migrations) => {
+                let value = link.one_value("run migrations query", &migrations.query).await;
+                value.map(Some).map_err(|why| format!("migrations.query: {why}"))
+            }
+            None => in_known_tables(link).await.map_err(|met| format!("the tables of migrations: {}", met.message)),
+        }
+    };
+    Ok(answered(link, asked).await?.map(|found| found.map(short)))
+}
+
+/// The newest migration in the first table of a known tool.
+async fn in_known_tables(link: &Link) -> Result<Option<String>> {
     for (table, query) in MIGRATIONS {
         let there = format!(
             "SELECT 1 WHERE pg_catalog.to_regclass('{table}') IS NOT NULL AND pg_catalog.has_table_privilege(pg_catalog.to_regclass('{table}'), 'SELECT')"
@@ -161,7 +185,7 @@ pub(super) async fn schema_version(link: &Link, spec: &PostgresSpec) -> Result<O
             Ok(found) => {
                 link.run("look for migrations", "RELEASE SAVEPOINT migrations").await?;
                 if let Some(version) = found.into_iter().next() {
-                    return Ok(Some(short(version)));
+                    return Ok(Some(version));
                 }
             }
             Err(met) if met.kind == ErrorKind::Refused => {
