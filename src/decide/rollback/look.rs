@@ -20,7 +20,8 @@ pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Pla
         let ends = begun(record).checked_add(SignedDuration::from_secs(step.deadline_seconds));
         ends.is_ok_and(|ends| view.now > ends)
     });
-    if !begin_in.is_zero() && !(late && step.may_fail) {
+    let is_given_up = late && step.may_fail;
+    if !(begin_in.is_zero() || is_given_up) {
         let said = known.and_then(|record| record.message.clone()).unwrap_or_default();
         return StepDecision::Wait(said);
     }
