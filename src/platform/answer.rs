@@ -69,6 +69,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The answer without its body, for one whose status alone says it: whatever follows may be slow, cut or endless.
+    pub fn head(response: &reqwest::Response) -> Self {
+        Self { status: response.status(), headers: response.headers().clone(), body: Vec::new() }
+    }
+
     /// Reads the body to its end.
     pub async fn read(mut response: reqwest::Response) -> Result<Self, Broken> {
         let (status, headers) = (response.status(), response.headers().clone());

@@ -51,7 +51,10 @@ impl Door {
             let client = self.client(egress, request.url(), deadline).await?;
             let response = client.execute(request).await.map_err(|fault| Broken::of(&fault))?;
             egress.check_peer(&response).map_err(Broken::Stranger)?;
-            Answer::read(response).await
+            match self.success {
+                Success::NoPage => Answer::read(response).await,
+                Success::Status => Ok(Answer::head(&response)),
+            }
         };
         tokio::time::timeout(deadline, whole).await.unwrap_or(Err(Broken::Deadline))
     }

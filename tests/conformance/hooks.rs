@@ -141,6 +141,22 @@ async fn an_answer_is_judged_by_its_status_alone() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_body_never_comes_is_an_answer() {
+    let scene = scene().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let spec = spec(&format!("http://{}/purge", listener.local_addr().unwrap()), Value::Null);
+    let receiver = tokio::spawn(async move {
+        let (mut caller, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 20000000\r\n\r\n{";
+        tokio::io::AsyncWriteExt::write_all(&mut caller, head).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let outcome = apply(&*connect(&scene, &spec), EffectClass::Keyless, &change(&spec)).await.unwrap();
+    assert_eq!(outcome.output.as_deref(), Some("200"));
+    receiver.abort();
+}
+
+#[tokio::test]
 async fn what_the_receiver_asks_for_holds_the_next_call() {
     let scene = scene().await;
     scene.fault("POST", ".", json!({ "rateLimited": { "retryAfter": "7" } })).await;
