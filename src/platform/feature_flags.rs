@@ -99,18 +99,22 @@ impl FeatureFlags {
         self.check(flags).map_err(SendError::NotApplied)?;
         let mut series = self.session.series(intent, "set flag")?;
         for flag in flags {
-            for write in compared::writes(flag) {
+            for write in self.writes(flag) {
                 self.set(&mut series, &flag.name, write).await.map_err(|error| in_words(&flag.name, error))?;
             }
         }
         Ok(SendOutcome { output: None, message: format!("{} flags set", flags.len()) })
     }
 
+    fn writes(&self, flag: &FlagChange) -> Vec<Write> {
+        compared::writes(flag, self.set_percentage.is_some())
+    }
+
     /// All of it is possible, before the first of it is sent.
     fn check(&self, flags: &[FlagChange]) -> Result<()> {
         let refuse = |said: String| Err(self.session.error("set flag", ErrorKind::NotAllowed, said));
         for flag in flags {
-            for write in compared::writes(flag) {
+            for write in self.writes(flag) {
                 match write {
                     Write::Percentage(_) if self.set_percentage.is_none() => {
                         let name = &flag.name;

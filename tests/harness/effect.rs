@@ -126,7 +126,8 @@ fn flag_writes(change: &FlagChange) -> Vec<Part> {
     let part = |write| Part::Flag(name.clone(), write);
     let switch = (from.enabled != to.enabled).then(|| part(FlagWrite::Enabled(to.enabled)));
     let for_all = from.percentage.filter(|_| to.enabled).map(|_| 100);
-    let percentage = to.percentage.or(for_all).filter(|share| from.percentage != Some(*share));
+    let goes_on = to.enabled && !from.enabled;
+    let percentage = to.percentage.or(for_all).filter(|share| goes_on || from.percentage != Some(*share));
     let percentage = percentage.map(|share| part(FlagWrite::Percentage(share)));
     let order = if to.enabled { [percentage, switch] } else { [switch, percentage] };
     order.into_iter().flatten().collect()

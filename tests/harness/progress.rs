@@ -78,9 +78,16 @@ fn of_flags(truth: &Truth, wanted: &[FlagChange]) -> Progress {
         change.to.percentage.or(if change.to.enabled { had.map(|_| 100) } else { had })
     };
     let is = |change: &FlagChange| truth.flags.get(&change.name).copied();
+    // Some services forget the percentage of a flag that is off.
+    let as_off = |change: &FlagChange, enabled: bool| {
+        let from = change.from;
+        !enabled && (percentage(change) == from.percentage || (!from.enabled && from.percentage.is_none()))
+    };
     let strange = |change: &&FlagChange| {
         is(change).is_none_or(|is| {
-            let half = is.percentage == change.from.percentage || is.percentage == percentage(change);
+            let half = is.percentage == change.from.percentage
+                || is.percentage == percentage(change)
+                || as_off(change, is.enabled);
             !half || (is.enabled != change.from.enabled && is.enabled != change.to.enabled)
         })
     };
@@ -88,7 +95,10 @@ fn of_flags(truth: &Truth, wanted: &[FlagChange]) -> Progress {
         return Progress::Drifted { message: format!("flag {} is neither as before nor as wanted", change.name) };
     }
     let there = |change: &FlagChange| {
-        is(change).is_some_and(|is| is.enabled == change.to.enabled && is.percentage == percentage(change))
+        is(change).is_some_and(|is| {
+            let share = is.percentage == percentage(change) || as_off(change, is.enabled);
+            is.enabled == change.to.enabled && share
+        })
     };
     match wanted.iter().all(there) {
         true => done(None, "the flags are as wanted"),

@@ -43,14 +43,23 @@ fn percentage_at_end(change: &FlagChange) -> Option<i32> {
     change.to.percentage.or(if change.to.enabled { had.map(|_| 100) } else { had })
 }
 
+/// Whether the flag is off, and no percentage of ours was or is to be written to it while it is. Some services keep the percentage of a flag
+/// that is off, others say nought, or nothing.
+fn is_just_off(is: FlagState, change: &FlagChange) -> bool {
+    let FlagChange { from, .. } = change;
+    let only_switches = percentage_at_end(change) == from.percentage;
+    !is.enabled && (only_switches || (!from.enabled && from.percentage.is_none()))
+}
+
 fn is_there(is: FlagState, change: &FlagChange) -> bool {
-    is.enabled == change.to.enabled && is.percentage == percentage_at_end(change)
+    is.enabled == change.to.enabled && (is.percentage == percentage_at_end(change) || is_just_off(is, change))
 }
 
 fn is_on_its_way(is: FlagState, change: &FlagChange) -> bool {
     let FlagChange { from, to, .. } = change;
     let switch = is.enabled == from.enabled || is.enabled == to.enabled;
-    switch && (is.percentage == from.percentage || is.percentage == percentage_at_end(change))
+    let percentage = is.percentage == from.percentage || is.percentage == percentage_at_end(change);
+    switch && (percentage || is_just_off(is, change))
 }
 
 /// One request of a change.
@@ -61,11 +70,14 @@ pub(super) enum Write {
 }
 
 /// What one flag needs, in its order: the switch first where it goes off, so that help comes with the first call; last where it goes on, so
-/// that nobody sees the flag at a percentage that was not asked for.
-pub(super) fn writes(change: &FlagChange) -> Vec<Write> {
+/// that nobody sees the flag at a percentage that was not asked for. One that goes on gets its percentage anew wherever that can be set: it may
+/// have lost it while it was off.
+pub(super) fn writes(change: &FlagChange, sets_percentages: bool) -> Vec<Write> {
     let FlagChange { from, to, .. } = change;
     let switch = (from.enabled != to.enabled).then_some(Write::Enabled(to.enabled));
-    let percentage = percentage_at_end(change).filter(|share| from.percentage != Some(*share)).map(Write::Percentage);
+    let anew = sets_percentages && to.enabled && !from.enabled;
+    let percentage = percentage_at_end(change).filter(|share| anew || from.percentage != Some(*share));
+    let percentage = percentage.map(Write::Percentage);
     let order = if to.enabled { [percentage, switch] } else { [switch, percentage] };
     order.into_iter().flatten().collect()
 }
@@ -101,12 +113,25 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_that_is_not_named_stays() {
-        let wanted = [change("A", state(true, 50), state(false, None))];
-        let of = |a| progress(&BTreeMap::from([("A".into(), a)]), &wanted);
-        assert!(matches!(of(state(false, 50)), Progress::Done { .. }));
-        assert!(matches!(of(state(false, 20)), Progress::Drifted { .. }));
-        assert_eq!(writes(&wanted[0]), [Write::Enabled(false)]);
+    fn a_flag_that_is_just_off_has_whatever_percentage_its_service_gives_it() {
+        let of = |a, change: &FlagChange| progress(&BTreeMap::from([("A".into(), a)]), std::slice::from_ref(change));
+        let on = state(true, 50);
+        for off in [state(false, 50), state(false, None)] {
+            let (leaves, returns) = (change("A", on, off), change("A", off, on));
+            for shown in [Some(50), Some(0), Some(20), None] {
+                assert!(matches!(of(state(false, shown), &leaves), Progress::Done { .. }), "{shown:?}");
+                assert_eq!(of(state(false, shown), &returns), Progress::NotStarted, "{shown:?}");
+            }
+            for drifts in [&leaves, &returns] {
+                assert!(matches!(of(state(true, 20), drifts), Progress::Drifted { .. }));
+            }
+            assert_eq!(writes(&leaves, true), [Write::Enabled(false)]);
+            assert_eq!(writes(&returns, true), [Write::Percentage(50), Write::Enabled(true)], "it may have lost it");
+        }
+        let named = change("A", on, state(false, 0));
+        assert_eq!(of(state(false, 50), &named), Progress::NotStarted, "half of it");
+        assert!(matches!(of(state(false, 20), &named), Progress::Drifted { .. }));
+        assert_eq!(writes(&change("A", state(false, 50), on), false), [Write::Enabled(true)], "it cannot be set");
     }
 
     #[test]
@@ -115,17 +140,17 @@ mod tests {
         let of = |a| progress(&BTreeMap::from([("A".into(), a)]), &wanted);
         assert_eq!(of(state(true, 10)), Progress::NotStarted);
         assert!(matches!(of(state(true, 100)), Progress::Done { .. }));
-        assert_eq!(writes(&wanted[0]), [Write::Percentage(100)]);
-        assert_eq!(writes(&change("A", state(false, None), state(true, None))), [Write::Enabled(true)]);
+        assert_eq!(writes(&wanted[0], true), [Write::Percentage(100)]);
+        assert_eq!(writes(&change("A", state(false, None), state(true, None)), true), [Write::Enabled(true)]);
     }
 
     #[test]
     fn off_goes_first_and_on_goes_last() {
         let off = change("A", state(true, 50), state(false, 0));
-        assert_eq!(writes(&off), [Write::Enabled(false), Write::Percentage(0)]);
+        assert_eq!(writes(&off, true), [Write::Enabled(false), Write::Percentage(0)]);
         let on = change("A", state(false, 0), state(true, 50));
-        assert_eq!(writes(&on), [Write::Percentage(50), Write::Enabled(true)]);
-        assert_eq!(writes(&change("A", state(true, 50), state(true, 50))), []);
+        assert_eq!(writes(&on, true), [Write::Percentage(50), Write::Enabled(true)]);
+        assert_eq!(writes(&change("A", state(true, 50), state(true, 50)), true), []);
     }
 
     #[test]
