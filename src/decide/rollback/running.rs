@@ -16,6 +16,8 @@ use std::time::Duration;
 const SAFETY_POLL: Duration = Duration::from_secs(2);
 /// How soon a call that was taken is looked at for the second time.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How soon a run that pauses is looked at, however long its pause.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
 /// What follows for steps that wait for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,8 @@ fn may_begin(status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) ->
     }
     let last = before.iter().filter_map(|other| record(status, &other.key)?.finished.as_ref().map(|time| time.0)).max();
     let pause = SignedDuration::from_secs(step.pause_seconds);
-    Some(last.filter(|_| step.pause_seconds > 0).and_then(|last| last.checked_add(pause).ok()))
+    // A pause beyond the end of the calendar is no pause of nought.
+    Some(last.filter(|_| step.pause_seconds > 0).map(|last| last.checked_add(pause).unwrap_or(Timestamp::MAX)))
 }
 
 /// Carries the plan on. `None`: every step has ended well.
@@ -96,7 +99,8 @@ pub(super) fn go_on(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan
         (true, Some((step, from))) => {
             let left = Duration::try_from(from.duration_since(view.now)).unwrap_or_default();
             let words = format!("pause of {} s before step {}: {}", step.pause_seconds, step.key, step.to);
-            Some(wait(status.clone(), Reason::RollingBack, words, left.max(Duration::from_millis(100))))
+            let again = left.clamp(Duration::from_millis(100), LONGEST_SLEEP);
+            Some(wait(status.clone(), Reason::RollingBack, words, again))
         }
         _ => Some(carry_on(view, status, plan, reading)),
     }

@@ -58,7 +58,13 @@ fn a_pause_is_waited_for() {
     }
     let Decision::Do(_, write) = learns(&status, &held) else { panic!() };
     assert_eq!(write.again, Duration::from_secs(50), "verified at 1000, read at 1010");
-    assert_eq!(asks_for(&decided(&request(status), &held, &Facts::default(), 1_060)), ["02"]);
+    assert_eq!(asks_for(&decided(&request(status.clone()), &held, &Facts::default(), 1_060)), ["02"]);
+    for step in status.plan.as_mut().unwrap().steps.iter_mut().skip(1) {
+        step.pause_seconds = 999_999 * 86_400 * 4;
+    }
+    let Decision::Do(effects, write) = learns(&status, &held) else { panic!() };
+    let look = Duration::from_secs(600);
+    assert_eq!((effects.len(), write.again), (0, look), "longer than the calendar, and looked at all the same");
 }
 
 #[test]
