@@ -41,7 +41,15 @@ pub struct Context {
     /// When this process first saw something it waits out. Lost with the process, and then the wait begins anew.
     pub(super) first_seen: Mutex<HashMap<String, Instant>>,
     /// Steps that must not begin before a moment, by run and key: what the platform asked for.
-    pub(super) not_before: Mutex<HashMap<String, Instant>>,
+    pub(super) not_before: Mutex<HashMap<String, Pause>>,
+}
+
+/// Until when a step waits, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub until: Instant,
+    /// Somebody has to give its credential a right.
+    pub lacks_right: bool,
 }
 
 impl Context {
@@ -80,15 +88,17 @@ impl Context {
     }
 
     /// Lets a step (`<run uid>/<key>`) wait before it begins again.
-    pub fn begin_not_before(&self, step: &str, pause: Duration) {
+    pub fn begin_not_before(&self, step: &str, pause: Duration, lacks_right: bool) {
         let mut steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.retain(|_, until| *until > monotonic());
-        steps.insert(step.to_owned(), monotonic() + pause);
+        steps.retain(|_, pause| pause.until > monotonic());
+        steps.insert(step.to_owned(), Pause { until: monotonic() + pause, lacks_right });
     }
 
-    /// How long a step must still wait before it may begin. `None`: not at all.
-    pub fn wait_to_begin(&self, step: &str) -> Option<Duration> {
+    /// How long a step must still wait before it may begin, and whether for a right that its credential lacks. `None`: not at all.
+    pub fn wait_to_begin(&self, step: &str) -> Option<(Duration, bool)> {
         let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.get(step)?.checked_duration_since(monotonic()).filter(|left| !left.is_zero())
+        let pause = steps.get(step)?;
+        let left = pause.until.checked_duration_since(monotonic()).filter(|left| !left.is_zero())?;
+        Some((left, pause.lacks_right))
     }
 }

@@ -243,7 +243,8 @@ where
         Ok(SendOutcome { output, message }) => StepEvent::Taken { output, message },
         Err(SendError::NotApplied(error)) => match pause_after(&error, waits_for_credential) {
             Some(pause) => {
-                ledger.context.begin_not_before(&format!("{uid}/{}", ledger.key), pause);
+                let lacks_right = error.kind == ErrorKind::PermissionDenied;
+                ledger.context.begin_not_before(&format!("{uid}/{}", ledger.key), pause, lacks_right);
                 StepEvent::NotSent { message: not_sent(&error) }
             }
             None => StepEvent::Refused { message: error.to_string() },

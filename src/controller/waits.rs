@@ -1,6 +1,7 @@
 //! For the crash harness: what a process waits for, so that another one can wait as it did.
 
 use super::Context;
+use super::context::Pause;
 use crate::clock::monotonic;
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -10,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Waits {
     first_seen: HashMap<String, Duration>,
-    not_before: HashMap<String, Duration>,
+    not_before: HashMap<String, (Duration, bool)>,
 }
 
 impl Context {
@@ -18,9 +19,10 @@ impl Context {
     pub fn waits(&self) -> Option<Waits> {
         let seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
         let steps = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |pause: &Pause| (pause.until.duration_since(monotonic()), pause.lacks_right);
         self.dumps.is_empty().then(|| Waits {
             first_seen: seen.iter().map(|(key, at)| (key.clone(), at.elapsed())).collect(),
-            not_before: steps.iter().map(|(key, at)| (key.clone(), at.duration_since(monotonic()))).collect(),
+            not_before: steps.iter().map(|(key, pause)| (key.clone(), left(pause))).collect(),
         })
     }
 
@@ -30,7 +32,8 @@ impl Context {
         let ago = |since: &Duration| now.checked_sub(*since).unwrap_or(now);
         let seen = waits.first_seen.iter().map(|(key, since)| (key.clone(), ago(since)));
         self.first_seen.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
-        let steps = waits.not_before.iter().map(|(key, left)| (key.clone(), now + *left));
+        let pause = |(left, lacks_right): (Duration, bool)| Pause { until: now + left, lacks_right };
+        let steps = waits.not_before.iter().map(|(key, left)| (key.clone(), pause(*left)));
         self.not_before.lock().unwrap_or_else(PoisonError::into_inner).extend(steps);
     }
 }

@@ -186,6 +186,7 @@ impl World {
             open_for: intent.map(|id| self.seen_for(id)).unwrap_or_default(),
             applied_for: if applied { self.seen_for(format!("{key}/applied")) } else { Duration::ZERO },
             begin_in: wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default(),
+            lacks_right: false,
         }
     }
 

@@ -129,6 +129,7 @@ fn step_facts(question: &Question, step: usize) -> StepFacts {
         open_for: if question.waited_out[step] { long } else { Duration::ZERO },
         applied_for: long,
         begin_in: Duration::ZERO,
+        lacks_right: false,
     }
 }
 

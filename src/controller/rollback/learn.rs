@@ -56,6 +56,7 @@ impl Reconcile<'_> {
         let whose = format!("{}/{}", self.request.metadata.uid.as_deref().unwrap_or_default(), step.key);
         let intent = known.and_then(|record| record.intent.as_ref());
         let applied = known.is_some_and(|record| record.state == StepState::Applied);
+        let (begin_in, lacks_right) = self.context.wait_to_begin(&whose).unwrap_or_default();
         StepFacts {
             reading,
             open_for: intent.map(|intent| self.context.seen_for(&intent.id)).unwrap_or_default(),
@@ -63,7 +64,8 @@ impl Reconcile<'_> {
                 true => self.context.seen_for(&format!("{whose}/applied")),
                 false => Duration::ZERO,
             },
-            begin_in: self.context.wait_to_begin(&whose).unwrap_or_default(),
+            begin_in,
+            lacks_right,
         }
     }
 }

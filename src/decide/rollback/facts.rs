@@ -172,6 +172,8 @@ pub struct StepFacts {
     pub applied_for: Duration,
     /// How long it must still wait before it may begin.
     pub begin_in: Duration,
+    /// It waits because its credential lacks a right: somebody has to give it.
+    pub lacks_right: bool,
 }
 
 /// What reading everything back gave.

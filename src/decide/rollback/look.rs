@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What to do about this step of this plan, as it was just read.
 pub(super) fn decide(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> StepDecision {
     let known = record(status, &step.key);
-    let Some(StepFacts { reading, open_for, applied_for, begin_in }) = view.facts.steps.get(&step.key) else {
+    let Some(StepFacts { reading, open_for, applied_for, begin_in, .. }) = view.facts.steps.get(&step.key) else {
         return StepDecision::Wait("not read yet".into());
     };
     let intent = known.and_then(|record| record.intent.as_ref());

@@ -357,6 +357,10 @@ fn waiting(view: &View<'_>, status: &RollbackRequestStatus, decided: &[(&Planned
     let look = |(step, _): &(&PlannedStep, _)| begin_in(step).filter(|left| !left.is_zero() && !step.may_fail);
     let looks = decided.iter().map(|one| look(one).unwrap_or_else(|| next_look(view, status, decided)));
     let again = looks.min().unwrap_or(view.limits.poll_interval);
+    let lacks = |(step, _): &(&PlannedStep, _)| view.facts.steps.get(&step.key).is_some_and(|facts| facts.lacks_right);
+    if !decided.is_empty() && decided.iter().all(lacks) {
+        return stall(status.clone(), Reason::PermissionDenied, words.join("; "));
+    }
     wait(status.clone(), Reason::RollingBack, words.join("; "), again)
 }
 

@@ -147,6 +147,7 @@ fn reads(all: &[(&str, Progress)]) -> Facts {
         open_for: Duration::from_secs(1_000),
         applied_for: Duration::from_secs(1_000),
         begin_in: Duration::ZERO,
+        lacks_right: false,
     };
     Facts {
         steps: all.iter().map(|(key, progress)| ((*key).to_owned(), facts(progress))).collect(),

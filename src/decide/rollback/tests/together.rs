@@ -278,6 +278,28 @@ fn an_application_whose_hold_is_not_known_to_be_whole_is_let_in_again() {
 }
 
 #[test]
+fn a_run_that_waits_for_a_right_alone_says_that_somebody_must_act() {
+    let says = |lacks_right: [bool; 2]| {
+        let mut facts = reads(&[("02", Progress::NotStarted), ("03", Progress::NotStarted)]);
+        for (key, lacks_right) in ["02", "03"].into_iter().zip(lacks_right) {
+            let step = facts.steps.get_mut(key).unwrap();
+            (step.begin_in, step.lacks_right) = (Duration::from_secs(30), lacks_right);
+        }
+        let not_sent = |key: &str| {
+            let sent = started(key, EffectClass::Keyless);
+            advance(key, Some(&sent), StepEvent::NotSent { message: "give it".into() }, at(1_000)).unwrap()
+        };
+        let waiting = request(running(vec![verified("01"), not_sent("02"), not_sent("03")]));
+        let Decision::Do(_, write) = decided(&waiting, &held_by("request-uid", &["backend"]), &facts, 1_010) else {
+            panic!()
+        };
+        write.situation.stalled.map(|(reason, _)| reason)
+    };
+    assert_eq!(says([true, true]), Some(Reason::PermissionDenied));
+    assert_eq!(says([true, false]), None, "the other one goes on by itself");
+}
+
+#[test]
 fn a_step_that_waits_for_a_right_keeps_nobody_from_looking_at_another() {
     let again = |steps: Vec<StepRecord>, begin_in: [u64; 2]| {
         let under_way = Progress::InProgress { output: Some("dep".into()), message: "building".into() };
