@@ -120,6 +120,9 @@ pub struct DeploymentBackupStatus {
     /// When the capture began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
+    /// Since when every try has failed with an error that may pass. Absent: the last one went on. Ten minutes of it fail the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Time>,
     /// When the backup was verified or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Time>,

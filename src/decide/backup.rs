@@ -8,7 +8,7 @@ use crate::api::*;
 use k8s_openapi::jiff::Timestamp;
 use std::time::Duration;
 
-/// How long a backup is tried after it began, while every error is a temporary one.
+/// How long a backup is tried while every try fails with a temporary error. A dump may take longer than this before the first of them.
 pub const GIVE_UP: Duration = Duration::from_secs(600);
 /// How often it is looked whether a good backup can still be restored.
 pub const RECHECK: Duration = Duration::from_secs(300);
@@ -84,7 +84,7 @@ fn recheck(backup: &DeploymentBackup, status: &DeploymentBackupStatus, now: Time
 fn no_target(backup: &DeploymentBackup, status: &DeploymentBackupStatus, now: Timestamp) -> Stage {
     let name = &backup.spec.target_ref.name;
     let text = format!("DeploymentTarget {name} does not exist in this namespace");
-    match status.target.is_some() && tried_for(status, now) >= GIVE_UP {
+    match status.target.is_some() && failing_for(status, now) >= GIVE_UP {
         true => Stage::Fail(Reason::TargetNotFound, format!("{text}: it was removed while the backup was made")),
         false => Stage::Wait(Reason::TargetNotFound, text),
     }
@@ -224,20 +224,20 @@ pub fn after_error(
     retry_after: Option<Duration>,
     now: Timestamp,
 ) -> Next {
-    let tried = tried_for(status, now);
+    let tried = failing_for(status, now);
     if !temporary {
         return Next::Fail(message.to_owned());
     }
     if tried >= GIVE_UP {
         return Next::Fail(format!("{message}; tried for {} minutes", GIVE_UP.as_secs() / 60));
     }
-    // Half of what it has taken so far: doubling, and the same after a restart.
+    // Half of how long it has failed so far: doubling, and the same after a restart.
     let wait = (tried / 2).clamp(Duration::from_secs(2), Duration::from_secs(60));
     Next::Retry(wait.max(retry_after.unwrap_or_default()))
 }
 
-fn tried_for(status: &DeploymentBackupStatus, now: Timestamp) -> Duration {
-    status.started.as_ref().map_or(Duration::ZERO, |started| elapsed(started.0, now))
+fn failing_for(status: &DeploymentBackupStatus, now: Timestamp) -> Duration {
+    status.failing_since.as_ref().map_or(Duration::ZERO, |since| elapsed(since.0, now))
 }
 
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {

@@ -184,6 +184,7 @@ pub(super) async fn seal(
     let words = summary(&status.components, observe_only, opened.is_some(), &lacking);
     let now = crate::clock::now_time();
     status.finished = Some(now.clone());
+    status.failing_since = None;
     status.last_checked_at = Some(now);
     let policies = fetch::policies(context, &backup).await?;
     // Just captured, just read back: the next look is due in a while.

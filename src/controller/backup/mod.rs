@@ -53,7 +53,8 @@ impl Step {
     }
 
     /// Goes on at once.
-    fn go_on(backup: DeploymentBackup, status: DeploymentBackupStatus, message: impl Into<String>) -> Self {
+    fn go_on(backup: DeploymentBackup, mut status: DeploymentBackupStatus, message: impl Into<String>) -> Self {
+        status.failing_since = None;
         let standing = Standing::Working(Reason::Progressing, message.into());
         Self::new(backup, status, standing, Outcome::After(AT_ONCE))
     }
@@ -69,8 +70,9 @@ impl Step {
         Self::new(backup, status, Standing::Failed(reason, message.into()), Outcome::AwaitChange)
     }
 
-    /// Tries again later, or ends the run, depending on the error and on how long it has been tried.
+    /// Tries again later, or ends the run, depending on the error and on for how long every try has failed.
     fn refused(backup: DeploymentBackup, status: DeploymentBackupStatus, refusal: Refusal) -> Self {
+        let status = failing(status);
         let Refusal { reason, message, temporary, retry_after } = refusal;
         match after_error(&status, &message, temporary, retry_after, crate::clock::now()) {
             Next::Retry(wait) => Self::new(backup, status, Standing::Working(reason, message), Outcome::After(wait)),
@@ -117,8 +119,14 @@ async fn act(
             let again = again.map_or(Outcome::AwaitChange, Outcome::After);
             Ok(Step::new(backup, status, None, again))
         }
-        (Stage::Stall(reason, why), _) => Ok(Step::new(backup, status, Standing::Stalled(reason, why), later)),
-        (Stage::Wait(reason, why), _) => Ok(Step::new(backup, status, Standing::Working(reason, why), soon)),
+        (Stage::Stall(reason, why), _) => {
+            let status = DeploymentBackupStatus { failing_since: None, ..status }; // nothing is tried meanwhile
+            Ok(Step::new(backup, status, Standing::Stalled(reason, why), later))
+        }
+        (Stage::Wait(reason, why), _) => {
+            let status = if status.target.is_some() { failing(status) } else { status }; // else it has not begun
+            Ok(Step::new(backup, status, Standing::Working(reason, why), soon))
+        }
         (Stage::Fail(reason, why), _) => Ok(Step::fail(backup, status, reason, why)),
         (Stage::Begin(target), _) => Ok(begin(backup, status, target)),
         (Stage::Recheck, target) => recheck::recheck(context, backup, target.as_ref()).await,
@@ -129,6 +137,12 @@ async fn act(
             Err(Failure::Bug(format!("backup {} was to go on without a target", backup.name_any())))
         }
     }
+}
+
+/// Notes when the first of the tries failed that have failed without a break.
+fn failing(mut status: DeploymentBackupStatus) -> DeploymentBackupStatus {
+    status.failing_since.get_or_insert_with(crate::clock::now_time);
+    status
 }
 
 /// Pins the target before anything is read: a later target of the same name is another one.

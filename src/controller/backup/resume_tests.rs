@@ -352,7 +352,13 @@ async fn an_error_that_may_pass_is_tried_again() {
     let run = Run::new(None).await;
     *run.world.fails.lock().unwrap() =
         vec![ErrorKind::Unavailable, ErrorKind::RateLimited, ErrorKind::UnexpectedAnswer];
-    is_good(&run.until_ended().await, run.root.path(), "temporary errors");
+    // However long it had gone well before.
+    reconcile(Arc::new(run.backup()), run.context()).await.unwrap();
+    let path = format!("{BASE}/deploymentbackups/backup");
+    run.api.lock().unwrap().objects.get_mut(&path).unwrap()["status"]["started"] = json!("2026-11-20T14:00:00Z");
+    let backup = run.until_ended().await;
+    is_good(&backup, run.root.path(), "temporary errors");
+    assert_eq!(backup.status.unwrap().failing_since, None, "they have passed");
 }
 
 #[tokio::test]

@@ -55,6 +55,11 @@ fn begun() -> DeploymentBackupStatus {
     }
 }
 
+/// Every try has failed since the beginning.
+fn failing() -> DeploymentBackupStatus {
+    DeploymentBackupStatus { failing_since: Some(Time(at(0))), ..begun() }
+}
+
 fn written() -> DeploymentBackupStatus {
     DeploymentBackupStatus {
         components: vec![
@@ -132,8 +137,9 @@ fn one_thing_after_the_other() {
         ("nothing yet", json!({}), none(), Some(&good), 0, "Begin"),
         ("no target", json!({}), none(), None, 0, "Wait TargetNotFound"),
         ("no target for long, not begun", json!({}), none(), None, 9_999, "Wait TargetNotFound"),
-        ("target gone", json!({}), begun(), None, 599, "Wait TargetNotFound"),
-        ("target gone for long", json!({}), begun(), None, 600, "Fail TargetNotFound"),
+        ("target gone at last", json!({}), begun(), None, 9_999, "Wait TargetNotFound"),
+        ("target gone", json!({}), failing(), None, 599, "Wait TargetNotFound"),
+        ("target gone for long", json!({}), failing(), None, 600, "Fail TargetNotFound"),
         ("target made anew", json!({}), begun(), Some(&another), 1, "Fail TargetUidMismatch"),
         ("target made anew, written", json!({}), written(), Some(&another), 1, "Fail TargetUidMismatch"),
         ("target suspended", json!({}), begun(), Some(&suspended), 1, "Stall Suspended"),
@@ -209,7 +215,7 @@ fn two_branches_of_one_repository_get_a_name_each() {
 #[test]
 fn errors_that_may_pass_are_tried_again_ever_less_often_and_not_for_ever() {
     let seconds = |now: i64, retry_after: Option<u64>| match after_error(
-        &begun(),
+        &failing(),
         "no answer",
         true,
         retry_after.map(Duration::from_secs),
@@ -222,8 +228,10 @@ fn errors_that_may_pass_are_tried_again_ever_less_often_and_not_for_ever() {
     assert_eq!(waits, [Some(2), Some(2), Some(5), Some(30), Some(60), Some(60)]);
     assert_eq!(seconds(10, Some(90)), Some(90), "the platform said when");
     assert_eq!(seconds(600, None), None);
-    let Next::Fail(text) = after_error(&begun(), "no answer", true, None, at(700)) else { panic!() };
+    let Next::Fail(text) = after_error(&failing(), "no answer", true, None, at(700)) else { panic!() };
     assert_eq!(text, "no answer; tried for 10 minutes");
+    let first = after_error(&begun(), "no answer", true, None, at(9_999));
+    assert_eq!(first, Next::Retry(Duration::from_secs(2)), "a dump may have taken hours before");
     let Next::Fail(text) = after_error(&begun(), "401", false, None, at(1)) else { panic!() };
     assert_eq!(text, "401");
 }
