@@ -1,6 +1,7 @@
 //! Which settings hold automatic deploys, per platform, and what they go back to.
 
 use crate::api::*;
+use crate::decide::target::ComponentReading;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,6 +122,28 @@ pub fn let_go(freeze: &FreezeStatus, uid: &str, restored: &[String]) -> Option<F
     (!left.holders.is_empty() || !left.settings.is_empty()).then_some(left)
 }
 
+/// The hold without these holders, whose requests are gone, and then without the settings that nobody has to put back any more: where nobody
+/// holds, those that read as they were before, and those of components that the target no longer has. `None`: nothing is held any more.
+pub fn tidied(
+    freeze: &FreezeStatus,
+    gone: &BTreeSet<String>,
+    target: &DeploymentTarget,
+    readings: &[ComponentReading],
+) -> Option<FreezeStatus> {
+    let mut left = freeze.clone();
+    left.holders.retain(|holder| !gone.contains(&holder.uid));
+    let is_back = |setting: &FrozenSetting| {
+        let read = readings.iter().find(|reading| reading.name == setting.component);
+        let now = read.and_then(|reading| reading.result.as_ref().ok()).map(|read| &read.observation.settings);
+        now.is_some_and(|now| now.get(&setting.name) == Some(&setting.prior))
+    };
+    let has = |name: &str| target.spec.components.iter().any(|component| component.name == name);
+    if left.holders.is_empty() {
+        left.settings.retain(|setting| has(&setting.component) && !is_back(setting));
+    }
+    (!left.holders.is_empty() || !left.settings.is_empty()).then_some(left)
+}
+
 /// Components whose hold ends with this request, because nobody else holds them.
 pub fn held_alone(freeze: &FreezeStatus, uid: &str) -> Vec<String> {
     let own = freeze.holders.iter().filter(|holder| holder.uid == uid).flat_map(|holder| &holder.components);
@@ -132,6 +155,8 @@ pub fn held_alone(freeze: &FreezeStatus, uid: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::facts::Observation;
+    use crate::decide::target::Read;
     use serde_json::json;
 
     /// A target that was frozen before: `web` built by itself, `admin` did not.
@@ -179,6 +204,43 @@ mod tests {
             [""; 0],
             "a setting that is gone is left alone"
         );
+    }
+
+    #[test]
+    fn what_nobody_can_put_back_any_more_ends_with_its_settings() {
+        let mut target = frozen();
+        let component = |name: &str| json!({"name": name, "role": "Frontend", "netlify": {"siteId": name}});
+        target.spec.components = serde_json::from_value(json!([component("web"), component("admin")])).unwrap();
+        let read = |component: &str, settings: &[(&str, &str)]| ComponentReading {
+            name: component.into(),
+            platform: PlatformName::Netlify,
+            required: Vec::new(),
+            result: Ok(Read {
+                capabilities: Default::default(),
+                observation: Observation {
+                    settings: settings.iter().map(|(name, is)| ((*name).to_owned(), (*is).to_owned())).collect(),
+                    ..Observation::default()
+                },
+                variables: None,
+            }),
+        };
+        let mut held = target.status.clone().unwrap().freeze.unwrap();
+        let holder = |uid: &str| FreezeHolder { name: uid.into(), uid: uid.into(), components: vec!["web".into()] };
+        held.holders = vec![holder("a"), holder("b")];
+        let as_before =
+            [read("web", &[("stop_builds", "false"), ("locked", "false")]), read("admin", &[("stop_builds", "true")])];
+        let gone = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(tidied(&held, &gone(&[]), &target, &as_before).as_ref(), Some(&held), "they are held");
+        let left = tidied(&held, &gone(&["a"]), &target, &as_before).unwrap();
+        assert_eq!((left.holders.len(), left.settings.len()), (1, 3), "the other still puts them back");
+        let both = gone(&["a", "b"]);
+        assert_eq!(tidied(&held, &both, &target, &as_before), None);
+        let half = [read("web", &[("stop_builds", "true"), ("locked", "false")]), as_before[1].clone()];
+        let left = tidied(&held, &both, &target, &half).unwrap();
+        assert_eq!((left.holders.len(), left.settings.len()), (0, 1), "a person has to put it back");
+        assert_eq!(tidied(&held, &both, &target, &[]).unwrap().settings.len(), 3, "nothing could be read");
+        target.spec.components.clear();
+        assert_eq!(tidied(&held, &both, &target, &[]), None, "the target is about them no more");
     }
 
     #[test]

@@ -229,6 +229,15 @@ fn backup_fresh(status: &DeploymentTargetStatus, max_age: Option<Duration>, now:
 fn frozen(status: &DeploymentTargetStatus) -> Statement {
     match &status.freeze {
         None => say(ConditionType::Frozen, false, Reason::NotFrozen, "automatic deploys are not held"),
+        Some(freeze) if freeze.holders.is_empty() => {
+            let settings = freeze.settings.iter();
+            let words: Vec<String> = settings.map(|s| format!("{}: {} to {}", s.component, s.name, s.prior)).collect();
+            let words = format!(
+                "a rollback froze these settings and nobody is left to put them back: set them by hand ({}); the hold ends once they read so",
+                words.join(", ")
+            );
+            say(ConditionType::Frozen, true, Reason::FrozenByRollback, words)
+        }
         Some(freeze) => {
             let holders: Vec<&str> = freeze.holders.iter().map(|holder| holder.name.as_str()).collect();
             let words =
@@ -295,6 +304,21 @@ mod tests {
         let said = statements(&[], &status, Some(Duration::from_secs(60)), now());
         assert_eq!(of(&said, ConditionType::Ready), (Tri::True, Reason::AsExpected));
         assert_eq!(of(&said, ConditionType::BackupFresh), (Tri::False, Reason::NoBackup));
+    }
+
+    #[test]
+    fn a_hold_that_nobody_ends_says_what_to_put_back() {
+        let setting = FrozenSetting { component: "web".into(), name: "stop_builds".into(), prior: "false".into() };
+        let mut freeze = FreezeStatus { since: Time(now()), holders: Vec::new(), settings: vec![setting] };
+        let words = |freeze: &FreezeStatus| {
+            let status = DeploymentTargetStatus { freeze: Some(freeze.clone()), ..DeploymentTargetStatus::default() };
+            let said = statements(&[], &status, None, now());
+            said.into_iter().find(|said| said.type_ == ConditionType::Frozen).unwrap().message
+        };
+        let said = words(&freeze);
+        assert!(said.contains("by hand (web: stop_builds to false)") && !said.contains("spec.release"), "{said}");
+        freeze.holders = vec![FreezeHolder { name: "back".into(), uid: "u".into(), components: vec!["web".into()] }];
+        assert_eq!(words(&freeze), "automatic deploys are held by back: set spec.release there to end it");
     }
 
     fn deploy(id: &str, can_return: bool) -> Deploy {

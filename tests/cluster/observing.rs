@@ -104,3 +104,26 @@ async fn endpoint_must_be_allowed() {
     let message = target_says(&world, "shop", ConditionType::Ready, "False/EndpointNotAllowed").await;
     assert!(message.contains("--allow-endpoint"), "{message}");
 }
+
+#[tokio::test]
+async fn a_hold_whose_request_is_gone_ends() {
+    let world = World::start(&[SHOP]).await;
+    let production = Production::create(&world.platforms, "shop").await;
+    world.apply(&production.objects(SHOP, "shop", "{}")).await;
+    let _operator = world.start_operator();
+    target_says(&world, "shop", ConditionType::Frozen, "False/NotFrozen").await;
+    // Nobody put the setting back: its request was removed by force.
+    let frozen = async |prior: &str| {
+        let freeze = json!({"since": "2026-01-01T00:00:00Z", "holders": [{"name": "gone", "uid": "gone-uid", "components": ["frontend"]}],
+            "settings": [{"component": "frontend", "name": "stop_builds", "prior": prior}]});
+        let patch = json!({"status": {"freeze": freeze}}).to_string();
+        let patch = ["-n", SHOP, "patch", "dtgt", "shop", "--subresource=status", "--type=merge", "-p", &patch];
+        world.kubectl().run(&patch).await.unwrap();
+    };
+    frozen("true").await;
+    let message = target_says(&world, "shop", ConditionType::Frozen, "True/FrozenByRollback").await;
+    assert!(message.contains("frontend: stop_builds to true"), "{message}");
+    // It builds by itself, as it did before: there is nothing to put back.
+    frozen("false").await;
+    target_says(&world, "shop", ConditionType::Frozen, "False/NotFrozen").await;
+}

@@ -1,9 +1,10 @@
 //! `DeploymentTarget`: read every component, say what is true. It changes nothing on any platform.
 //!
 //! RBAC: `deploymenttargets` get, list, watch, patch (finalizer); `deploymenttargets/status` patch; `deploymentbackups` list, watch;
-//! `rollbackrequests` list.
+//! `rollbackrequests` get, list.
 
 mod fetch;
+mod hold;
 mod in_use;
 
 use super::run::{Failure, Outcome, run_kind};
@@ -19,6 +20,9 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How soon a target is looked at again whose hold was tidied: the cache must show it first.
+const AFTER_TIDYING: Duration = Duration::from_millis(500);
 
 /// Runs the controller until the process ends.
 pub async fn run(context: Arc<Context>) {
@@ -58,6 +62,9 @@ async fn reconcile(target: Arc<DeploymentTarget>, context: Arc<Context>) -> Resu
     // Fetch.
     let readings = fetch::read_all(&context, &target).await;
     let last_backup = fetch::last_backup(&context, &target).await?;
+    if hold::tidy(&context, &target, &readings).await? {
+        return Ok(Outcome::After(AFTER_TIDYING));
+    }
     // Decide.
     let now = crate::clock::now();
     let old = target.status.clone().unwrap_or_default();
