@@ -11,7 +11,7 @@ mod undo;
 
 pub use aspects::{Aspects, Failing, Flags, Want, aspects, row};
 pub use environment::{Begins, drift};
-pub use gates::circle;
+pub use gates::{check_order, circle};
 pub use undo::{UndoFacts, undo, verification};
 
 use crate::api::*;

@@ -82,6 +82,17 @@ async fn mistakes_are_named_with_what_to_change() {
     let patch = r#"[{"op":"replace","path":"/spec/components/0/credentialsRef/key","value":"render"}]"#;
     world.kubectl().run(&["-n", SHOP, "patch", "dtgt", "shop", "--type=json", "-p", patch]).await.unwrap();
     target_says(&world, "shop", ConditionType::Ready, "True/AsExpected").await;
+    // Components that wait for each other: the frontend waits for the backend.
+    let patch = async |patch: &str| {
+        world.kubectl().run(&["-n", SHOP, "patch", "dtgt", "shop", "--type=json", "-p", patch]).await.unwrap();
+    };
+    for (name, wanted) in [("frontend", "False/CycleInDependsOn"), ("bakend", "False/ComponentUnknown")] {
+        patch(&format!(r#"[{{"op":"add","path":"/spec/components/0/dependsOn","value":["{name}"]}}]"#)).await;
+        let message = target_says(&world, "shop", ConditionType::Ready, wanted).await;
+        assert!(message.contains(name), "{message}");
+    }
+    patch(r#"[{"op":"remove","path":"/spec/components/0/dependsOn"}]"#).await;
+    target_says(&world, "shop", ConditionType::Ready, "True/AsExpected").await;
     // A platform that answers HTML, and one that cannot be reached.
     world.platforms.fault(json!({"platform": "netlify", "times": 0, "kind": {"html": {"code": 200}}})).await;
     let message = target_says(&world, "shop", ConditionType::PlatformReachable, "False/UnexpectedAnswer").await;

@@ -13,6 +13,7 @@ use super::{Context, finalizer, patch_status};
 use crate::api::*;
 use crate::decide::backoff::jittered;
 use crate::decide::conditions::{say, set};
+use crate::decide::plan;
 use crate::decide::target::{component_status, statements};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
@@ -95,15 +96,8 @@ fn refusal(target: &DeploymentTarget) -> Result<Option<(Reason, String)>, Failur
     if !unsupported.is_empty() {
         return Ok(Some((Reason::NotYetSupported, format!("not supported yet: {}", unsupported.join(", ")))));
     }
-    let names: Vec<&String> = target.spec.components.iter().map(|component| &component.name).collect();
-    for component in &target.spec.components {
-        if let Some(unknown) = component.depends_on.iter().flatten().find(|name| !names.contains(name)) {
-            let text = format!(
-                "component {}: dependsOn names {unknown}, which is not a component of this target",
-                component.name
-            );
-            return Ok(Some((Reason::ComponentUnknown, text)));
-        }
+    if let Err(refusal) = plan::check_order(&target.spec.components) {
+        return Ok(Some((refusal.reason, refusal.message)));
     }
     Ok(None)
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What can be told from the target and from what it runs on.
 pub(super) fn check(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
-    check_order(facts)?;
+    check_order(&facts.target.spec.components)?;
     check_overlap(facts)?;
     facts
         .concerned()
@@ -19,8 +19,8 @@ pub(super) fn check(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
         .map_or(Ok(()), |text| refuse(Reason::InvalidSpec, text))
 }
 
-fn check_order(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
-    let components = &facts.target.spec.components;
+/// Whether there is an order in which components come before those that depend on them.
+pub fn check_order(components: &[Component]) -> Result<(), PlanRefusal> {
     for component in components {
         let unknown =
             component.depends_on.iter().flatten().find(|need| !components.iter().any(|other| other.name == **need));
