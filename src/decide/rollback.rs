@@ -10,6 +10,7 @@ mod failover;
 mod look;
 mod next;
 mod planning;
+mod policies;
 mod release;
 mod report;
 mod running;
@@ -21,6 +22,7 @@ pub use consent::{Consent, answer, consent};
 pub use facts::{Facts, Limits, Need, Place, Refused, Safety, SafetyState, StepFacts, Verified, View};
 pub use next::next;
 pub use planning::resources;
+pub use policies::{looks_again_within, unfit};
 pub use report::{Situation, phase, statements, what_was_done};
 pub use step::{Reading, StepDecision, StepView, decide_step};
 

@@ -56,6 +56,29 @@ async fn a_head_that_somebody_moved_stops_the_run_before_any_effect() {
 }
 
 #[tokio::test]
+async fn a_verification_by_a_policy_that_cannot_be_gone_by_is_refused_before_any_effect() {
+    let (world, production, _, _operator) = broken("{confirmation: Never}").await;
+    let before = world.platforms.effects().await.len();
+    world.apply(production.objects(SHOP, "other", "{}").split_once("---").unwrap().1).await;
+    let url = format!("{}/fixed/200", world.platforms.app);
+    world
+        .apply(
+            &crate::requests::policy("theirs", &url, "{alert: {}}", "Enforce")
+                .replace("targetRef: {name: shop}", "targetRef: {name: other}"),
+        )
+        .await;
+    for (name, policy, word) in
+        [("typo", "pan", "does not exist"), ("foreign", "theirs", "is about DeploymentTarget other")]
+    {
+        let rest = format!("verification: {{healthPolicyRefs: [{{name: {policy}}}], onFailure: Undo}}");
+        world.apply(&scenario::request(SHOP, name, "shop", "Code", "{previous: {}}", &rest)).await;
+        let message = request_says(&world, name, ConditionType::Succeeded, "False/InvalidSpec").await;
+        assert!(message.contains(word) && message.contains(policy), "{message}");
+    }
+    assert_eq!(world.platforms.effects().await.len(), before);
+}
+
+#[tokio::test]
 async fn a_backup_that_was_altered_or_is_of_another_target_is_refused_before_any_effect() {
     let (world, production, _, _operator) = broken("{confirmation: Never}").await;
     let before = world.platforms.effects().await.len();

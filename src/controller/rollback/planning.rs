@@ -2,6 +2,7 @@
 
 use super::facts;
 use super::reads::Reads;
+use super::verify::policies_fit;
 use crate::api::*;
 use crate::controller::Refusal;
 use crate::controller::run::Failure;
@@ -42,6 +43,9 @@ async fn read_and_build(
     if !unsupported.is_empty() {
         let text = format!("the target uses what is not supported yet: {}. Nothing was done", unsupported.join(", "));
         return Ok(Err(Refusal::permanent(Reason::NotYetSupported, text)));
+    }
+    if let Err(refusal) = policies_fit(reads.context, request, target).await? {
+        return Ok(Err(refusal));
     }
     let components = match facts::components(reads, request, target).await {
         Ok(components) => components,

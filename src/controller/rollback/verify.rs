@@ -5,11 +5,13 @@
 use super::reads::Reads;
 use super::steps;
 use crate::api::*;
+use crate::clock::now;
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal};
 use crate::decide::facts::Progress;
 use crate::decide::plan::verification;
-use crate::decide::rollback::{Verified, record};
+use crate::decide::rollback::{Verified, looks_again_within, record, unfit};
+use crate::decide::verdict::later;
 use futures::future::try_join_all;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
@@ -69,18 +71,47 @@ fn finding(step: &PlannedStep, progress: Result<Progress, Refusal>) -> Option<Ve
     })
 }
 
+/// Refuses a plan whose verification could never go well, before anything is done.
+pub(super) async fn policies_fit(
+    context: &Context,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+) -> Result<Result<(), Refusal>, Failure> {
+    let verification = verification(request, target);
+    for reference in verification.health_policy_refs.iter().flatten() {
+        let found = policy(context, request, &reference.name).await?;
+        if let Some(why) = unfit(&reference.name, found.as_ref(), &target.name_any(), &verification) {
+            return Ok(Err(Refusal::permanent(Reason::InvalidSpec, why)));
+        }
+    }
+    Ok(Ok(()))
+}
+
+async fn policy(context: &Context, request: &RollbackRequest, name: &str) -> Result<Option<HealthPolicy>, Failure> {
+    let api = Api::<HealthPolicy>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
+    api.get_opt(name).await.map_err(Failure::kube("get a health policy"))
+}
+
 /// Since when the policies that were named have all said `Healthy`.
 async fn health(context: &Context, request: &RollbackRequest, target: &DeploymentTarget) -> Result<Verified, Failure> {
-    let api = Api::<HealthPolicy>::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
+    let written = request.status.as_ref().and_then(|status| status.verifying_since.as_ref()).map(|time| time.0);
     let mut since: Option<Timestamp> = None;
     for reference in verification(request, target).health_policy_refs.iter().flatten() {
         let name = &reference.name;
-        let Some(found) = api.get_opt(name).await.map_err(Failure::kube("get a health policy"))? else {
+        let Some(found) = policy(context, request, name).await? else {
             return Ok(Verified::NotYet(Reason::Verifying, format!("HealthPolicy {name} does not exist")));
         };
+        let again = looks_again_within(&found);
         let status = found.status.unwrap_or_default();
         match condition(&status.conditions, ConditionType::Healthy) {
-            Some(healthy) if healthy.status == "True" => since = since.max(Some(healthy.last_transition_time.0)),
+            // What it says may be from before the last step: what is live now has to be looked at.
+            Some(healthy) if healthy.status == "True" => match written.map(|written| later(written, again)) {
+                Some(looked) if looked <= now() => since = since.max(Some(healthy.last_transition_time.0)),
+                _ => {
+                    let why = format!("HealthPolicy {name} looks again within {} s", again.as_secs());
+                    return Ok(Verified::NotYet(Reason::Verifying, why));
+                }
+            },
             other => {
                 let why = other.map_or("it has not looked yet".to_owned(), |healthy| healthy.message.clone());
                 return Ok(Verified::NotYet(Reason::Verifying, format!("HealthPolicy {name} is not healthy: {why}")));

@@ -1,0 +1,72 @@
+//! The health policies that a verification names: whether they can be asked, and when they have looked again.
+
+use super::DEFAULT_VERIFICATION;
+use crate::api::*;
+use std::time::Duration;
+
+/// Within how long a policy has looked at everything once more.
+pub fn looks_again_within(policy: &HealthPolicy) -> Duration {
+    let parsed = |text: &DurationText| text.parse().unwrap_or_default();
+    let checks = policy.spec.checks.iter();
+    checks.map(|check| parsed(&check.interval).saturating_add(parsed(&check.timeout))).max().unwrap_or_default()
+}
+
+/// Why a verification of this target could never go by this policy, and what to change. `None`: it can be asked.
+pub fn unfit(name: &str, found: Option<&HealthPolicy>, target: &str, verification: &Verification) -> Option<String> {
+    let change = "correct verification.healthPolicyRefs of the request, or of the target, then make a new request";
+    let Some(policy) = found else {
+        return Some(format!("HealthPolicy {name} does not exist in this namespace: {change}"));
+    };
+    let about = &policy.spec.target_ref.name;
+    if about != target {
+        return Some(format!("HealthPolicy {name} is about DeploymentTarget {about}, not {target}: {change}"));
+    }
+    let limit = verification.timeout.as_ref().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_VERIFICATION);
+    let again = looks_again_within(policy);
+    (again > limit).then(|| {
+        format!(
+            "HealthPolicy {name} looks again only within {} s, and verification gives up after {} s: make a new request with a longer verification.timeout",
+            again.as_secs(),
+            limit.as_secs()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy() -> HealthPolicy {
+        let check = |name: &str, interval: &str, timeout: &str| json!({"name": name, "interval": interval, "timeout": timeout, "http": {"url": "https://shop"}});
+        let checks = [check("often", "10s", "2m"), check("seldom", "5m", "7s")];
+        let spec = json!({"targetRef": {"name": "shop"}, "checks": checks, "rules": []});
+        HealthPolicy::new("pam", serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn a_policy_has_looked_again_when_its_slowest_check_has() {
+        assert_eq!(looks_again_within(&policy()), Duration::from_secs(307));
+    }
+
+    #[test]
+    fn a_policy_that_can_never_be_gone_by_is_refused() {
+        let of = |timeout: Option<&str>| Verification { timeout: timeout.map(Into::into), ..Verification::default() };
+        let (some, none) = (policy(), None);
+        for (found, target, timeout, said) in [
+            (Some(&some), "shop", None, None),
+            (Some(&some), "shop", Some("307s"), None),
+            (Some(&some), "shop", Some("306s"), Some("gives up after 306 s")),
+            (Some(&some), "other", None, Some("is about DeploymentTarget shop")),
+            (none, "shop", None, Some("does not exist")),
+        ] {
+            let why = unfit("pam", found, target, &of(timeout));
+            let right = why
+                .as_ref()
+                .map(String::as_str)
+                .zip(said)
+                .map_or(why.is_none() && said.is_none(), |(why, said)| why.contains(said));
+            assert!(right, "{why:?}");
+        }
+    }
+}
