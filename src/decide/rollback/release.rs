@@ -2,7 +2,7 @@
 
 use super::ending::held_off;
 use super::facts::{Need, View};
-use super::next::go_on_after;
+use super::next::{go_on_after, wait};
 use super::{Decision, Effect, StepDecision, TargetChange, look, record, running, what_was_done};
 use crate::api::*;
 use crate::decide::conditions::clip;
@@ -23,8 +23,8 @@ pub(super) fn hold(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan) 
 pub(super) fn after_the_end(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
     let during = status.freeze.unwrap_or_default() == Freeze::DuringRollback;
     let released = view.request.spec.release == Some(true) || view.is_deleted() || during;
-    // A hold that ends with the run is taken back under its locks.
-    if view.holds() && released && (during || status.locks.is_empty()) {
+    // A hold that ends with the run is taken back under its locks, a later one under locks that are taken for it.
+    if view.holds() && released {
         return release(view, status);
     }
     if status.locks.is_empty() {
@@ -71,7 +71,11 @@ fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
         record(&status, &step.key).is_some_and(|r| matches!(r.state, StepState::Verified | StepState::Failed))
     };
     if let (Some(step), Some(plan)) = (own.clone().find(|step| !ended(step)), &plan) {
-        return put_back(view, status.clone(), plan, step);
+        // Whoever has these locks may count on the settings being as they are. A deletion does not wait for that.
+        return match status.locks.is_empty() && !view.is_deleted() {
+            true => lock(view, status.clone(), own),
+            false => put_back(view, status.clone(), plan, step),
+        };
     }
     // A component counts as put back where a step has put it back, and not because no step failed: the plan may have been made anew
     // without it while the hold was there.
@@ -93,6 +97,28 @@ fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
         Effect::Tell(!failed.is_empty(), Reason::Released, words),
     ];
     keep_words(effects, status, Reason::Released)
+}
+
+/// Takes the locks of what is put back once more: they went back when the run ended.
+fn lock<'a>(
+    view: &View<'_>,
+    mut status: RollbackRequestStatus,
+    steps: impl Iterator<Item = &'a PlannedStep>,
+) -> Decision {
+    let mut wanted: Vec<String> = steps.map(super::planning::resource).collect();
+    wanted.sort();
+    wanted.dedup();
+    match &view.facts.locks {
+        None => Decision::Learn(Need::Locks(wanted)),
+        Some(Some(place)) => {
+            let words = format!("automatic deploys stay held, waiting for {}", place.waiting_for);
+            wait(status, Reason::Queued, words, view.limits.poll_interval)
+        }
+        Some(None) => {
+            status.locks = wanted;
+            keep_words(Vec::new(), status, Reason::Locked)
+        }
+    }
 }
 
 /// One setting goes back. What cannot be put back is said, and how the run ended stays.

@@ -291,15 +291,15 @@ pub(super) fn left_under_way(view: &View<'_>, status: &RollbackRequestStatus) ->
 }
 
 /// Sends a step, if nobody has taken its lock away: a lock that somebody deleted is taken again where it is free.
-fn send(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step: &PlannedStep) -> Decision {
+fn send(view: &View<'_>, status: &RollbackRequestStatus, step: &PlannedStep) -> Decision {
     let send = || Decision::Send(Box::new(step.clone()));
-    if status.outcome.is_some() {
-        return send(); // a hold may end long after the locks went back
+    if status.outcome.is_some() && status.locks.is_empty() {
+        return send(); // the request is being deleted, and waits for nobody
     }
     match (view.facts.own_lock, &view.facts.locks) {
         (None, _) => Decision::Learn(Need::OwnLock(planning::resource(step))),
         (Some(true), _) | (Some(false), Some(None)) => send(),
-        (Some(false), None) => Decision::Learn(Need::Locks(planning::resources(plan))),
+        (Some(false), None) => Decision::Learn(Need::Locks(status.locks.clone())),
         (Some(false), Some(Some(place))) => {
             let words = format!("the lock of {} is gone; waiting for {}", planning::resource(step), place.waiting_for);
             wait(status.clone(), Reason::Locked, words, view.limits.poll_interval)
@@ -316,7 +316,7 @@ fn act(
     decision: &StepDecision,
 ) -> Option<Decision> {
     match decision {
-        StepDecision::Begin => Some(send(view, status, plan, step)),
+        StepDecision::Begin => Some(send(view, status, step)),
         StepDecision::Replan(why) => Some(planning::plan_again(view, status.clone(), plan, why)),
         StepDecision::Stop(reason, why) => {
             let words = match reason {

@@ -37,14 +37,38 @@ fn a_run_goes_through_its_stages_in_order() {
     status = written(decided(&request(status), &held, &holds, 1_010)).1;
     assert_eq!(status.outcome, Some(Outcome::Succeeded));
     let (effects, status) = written(learns(&status, &held));
-    assert_eq!(effects, [Effect::GiveBack(wanted)], "nothing was sent, so nothing has to settle");
+    assert_eq!(effects, [Effect::GiveBack(wanted.clone())], "nothing was sent, so nothing has to settle");
     assert_eq!(learns(&status, &held), Decision::Rest(None));
     let mut released = request(status);
     released.spec.release = Some(true);
+    assert_eq!(decided(&released, &held, &Facts::default(), 1_010), Decision::Learn(Need::Locks(wanted.clone())));
+    let (effects, locked) = written(decided(&released, &held, &taken, 1_010));
+    assert_eq!((effects, &locked.locks), (vec![], &wanted), "written down before anything is done under them");
+    released.status = Some(locked);
     assert_eq!(asks_for(&decided(&released, &held, &Facts::default(), 1_010)), ["release-01"]);
     released.status.as_mut().unwrap().steps.push(verified("release-01"));
     let (effects, _) = written(decided(&released, &held, &Facts::default(), 1_010));
     assert_eq!(effects[0], Effect::Target(vec![TargetChange::Freeze(None), TargetChange::LetGo(Time(at(1_010)))]));
+}
+
+/// Another run may have planned with the component as it is frozen, and not hold it yet.
+#[test]
+fn a_hold_is_not_taken_back_under_the_locks_of_another() {
+    let held = held_by("request-uid", &["backend"]);
+    let message = Some("Back at dep-3".to_owned());
+    let ended = RollbackRequestStatus { outcome: Some(Outcome::Succeeded), locks: Vec::new(), message, ..confirmed() };
+    let mut released = request(ended);
+    released.spec.release = Some(true);
+    let place = Place { position: 1, waiting_for: "RollbackRequest other".into() };
+    let facts = Facts { locks: Some(Some(place)), ..read("release-01", Progress::NotStarted) };
+    let Decision::Do(effects, write) = decided(&released, &held, &facts, 1_010) else { panic!() };
+    assert!(effects.is_empty() && write.status.steps.is_empty() && write.again > Duration::ZERO);
+    assert_eq!(write.status.message.as_deref(), Some("Back at dep-3"), "how it ended stays said");
+    assert!(write.situation.progress.unwrap().1.contains("waiting for RollbackRequest other"));
+    // A deletion waits for nobody.
+    released.metadata.deletion_timestamp = Some(Time(at(1_005)));
+    let facts = Facts { locks: None, own_lock: None, ..facts };
+    assert!(matches!(decided(&released, &held, &facts, 1_010), Decision::Send(_)));
 }
 
 #[test]
@@ -123,6 +147,9 @@ fn a_component_that_another_holds_too_stays_frozen() {
     assert_eq!((left.holders.len(), left.settings.len()), (1, 1), "nothing is put back, and nothing is forgotten");
     // Each of two holders of different components puts its own back.
     both.status.as_mut().unwrap().freeze.as_mut().unwrap().holders[1].components = vec!["frontend".into()];
+    let locks = vec!["render/srv-1".to_owned()];
+    assert_eq!(decided(&released, &both, &Facts::default(), 1_010), Decision::Learn(Need::Locks(locks.clone())));
+    released.status.as_mut().unwrap().locks = locks;
     assert_eq!(asks_for(&decided(&released, &both, &Facts::default(), 1_010)), ["release-01"]);
 }
 
