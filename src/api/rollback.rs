@@ -124,11 +124,11 @@ pub struct RollbackTo {
     /// The newest backup that was healthy and holds what the strategy needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_healthy: Option<Empty>,
-    /// The good deploy seen in a dashboard: component to deploy id or commit. Other components stay altogether.
+    /// The good deploy seen in a dashboard: component to deploy id or commit, at least one. Other components stay altogether.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 253}))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 32, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 253}))]
     pub deploys: Option<std::collections::BTreeMap<String, String>>,
-    /// What was live at this time, RFC 3339. Values, flags and data come from the newest fitting backup that was finished by then.
+    /// What was live at this time, RFC 3339, not later than the request's creation. Values, flags and data come from the newest fitting backup that was finished by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
     /// The state before another RollbackRequest: its safety backup. Without `components`, those stay that it does not hold.

@@ -54,7 +54,7 @@ pub(super) struct Goals {
 
 pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
     let spec = &facts.request.spec;
-    check_to(spec)?;
+    check_to(facts.request)?;
     let Some(to) = &spec.to else {
         return match spec.strategy {
             Strategy::Failover => failover(facts),
@@ -74,10 +74,20 @@ pub(super) fn resolve(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
     }
 }
 
-/// What the definition refuses as well: a request may be older than its rule.
-fn check_to(spec: &RollbackRequestSpec) -> Result<(), PlanRefusal> {
+/// What can be told from the request alone. Some of it the definition refuses as well: a request may be older than its rule.
+fn check_to(request: &RollbackRequest) -> Result<(), PlanRefusal> {
+    let spec = &request.spec;
+    let created = request.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let names_backup = |to: &RollbackTo| to.backup_ref.is_some() || to.undo_of.is_some();
     match (spec.strategy, &spec.to) {
+        (_, Some(RollbackTo { deploys: Some(named), .. })) if named.is_empty() => {
+            refuse(Reason::InvalidSpec, "spec.to.deploys names nothing: name at least one component with its deploy")
+        }
+        // What is newest now would be taken for what was live then: most often the very deploy that is broken.
+        (_, Some(RollbackTo { time: Some(time), .. })) if created.is_some_and(|created| time.0 > created) => {
+            let text = format!("spec.to.time ({}) is later than the request itself: name a time in the past", time.0);
+            refuse(Reason::InvalidSpec, text)
+        }
         (Strategy::Failover, Some(_)) => refuse(Reason::InvalidSpec, FAILOVER_HAS_NO_TO),
         (Strategy::Failback, Some(to)) if !names_backup(to) => refuse(Reason::InvalidSpec, FAILBACK_TO_A_BACKUP),
         _ => Ok(()),
