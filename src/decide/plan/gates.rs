@@ -52,14 +52,21 @@ pub fn circle<'a>(edges: impl Iterator<Item = (&'a str, &'a [String])>) -> Vec<&
     }
 }
 
-/// Two components of one resource would write over each other.
+/// Two components of one resource would write over each other. One that is only looked at writes nothing, but may be restored into.
 fn check_overlap(facts: &PlanFacts<'_>) -> Result<(), PlanRefusal> {
     let mut seen: BTreeMap<(PlatformName, &str), &str> = BTreeMap::new();
-    let own = facts.components.iter().map(|component| (component, component.observation.resource.as_str()));
-    let restored = facts.components.iter().filter(|component| component.aspects.data);
-    let destinations =
-        restored.filter_map(|component| Some((component, component.observation.restores_to.as_deref()?)));
-    for (component, resource) in own.chain(destinations) {
+    let restored = facts.concerned().filter(|component| component.aspects.data);
+    let destinations: Vec<(&ComponentFacts, &str)> =
+        restored.filter_map(|component| Some((component, component.observation.restores_to.as_deref()?))).collect();
+    let concerned: BTreeSet<&str> = facts.concerned().map(|component| component.name.as_str()).collect();
+    let is_written = |component: &&ComponentFacts| {
+        let own = component.observation.resource.as_str();
+        let restored_into = |(one, to): &(&ComponentFacts, &str)| one.platform == component.platform && *to == own;
+        concerned.contains(component.name.as_str()) || destinations.iter().any(restored_into)
+    };
+    let own = facts.components.iter().filter(is_written);
+    let own = own.map(|component| (component, component.observation.resource.as_str()));
+    for (component, resource) in own.chain(destinations.iter().copied()) {
         if let Some(other) = seen.insert((component.platform, resource), &component.name) {
             let text = format!(
                 "components {other} and {} write to the same resource, {} {resource}: keep one of them in the target",
