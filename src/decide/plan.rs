@@ -9,7 +9,7 @@ mod resolve;
 mod steps;
 mod undo;
 
-pub use aspects::{Aspects, Failing, Flags, Want, aspects, row};
+pub use aspects::{Aspects, Failing, Flags, Want, aspects, nothing_concerned, row, unconcerned};
 pub use environment::{Begins, drift};
 pub use gates::{check_order, circle};
 pub use undo::{UndoFacts, undo, verification};

@@ -8,7 +8,9 @@ use crate::controller::backup::BackupContents;
 use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal, list};
 use crate::decide::facts::{Variable, Variables};
-use crate::decide::plan::{Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, aspects};
+use crate::decide::plan::{
+    Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, aspects, nothing_concerned, unconcerned,
+};
 use crate::platform::{Environment, Platform, Value, capabilities_of};
 use futures::future::try_join_all;
 use kube::{Api, ResourceExt};
@@ -63,11 +65,7 @@ pub(super) async fn components(
     let read: Vec<ComponentFacts> = try_join_all(read).await?.into_iter().flatten().collect();
     match read.iter().any(|component| component.aspects.any()) {
         true => Ok(read),
-        false => {
-            let text =
-                format!("no component of the target has anything that strategy {:?} restores", request.spec.strategy);
-            Err(Refusal::permanent(Reason::CapabilityMissing, text))
-        }
+        false => Err(Refusal::permanent(Reason::CapabilityMissing, nothing_concerned(request, target))),
     }
 }
 
@@ -124,15 +122,11 @@ fn concern(
     let migrations = component.postgres.is_some() && moves_code(request.spec.strategy);
     let can = capabilities_of(component);
     let aspects = if chosen { aspects(request, target, component, can) } else { Aspects::default() };
-    if aspects.any() || migrations {
-        return Ok(Some(aspects));
+    if chosen && named.is_some() && !aspects.any() {
+        let text = unconcerned(request, target, component);
+        return Err(Refusal::permanent(Reason::CapabilityMissing, text));
     }
-    if !chosen || named.is_none() {
-        return Ok(None);
-    }
-    let strategy = request.spec.strategy;
-    let text = format!("component {}: its platform has nothing that strategy {strategy:?} restores", component.name);
-    Err(Refusal::permanent(Reason::CapabilityMissing, text))
+    Ok((aspects.any() || migrations).then_some(aspects))
 }
 
 const fn moves_code(strategy: Strategy) -> bool {
@@ -403,5 +397,7 @@ mod tests {
             assert_eq!(of("Code", named, database()).unwrap(), Some(Aspects::default()));
         }
         assert!(of("Database", Value::Null, database()).unwrap().unwrap().data);
+        let refusal = of("Code", json!(["database"]), database()).unwrap_err();
+        assert!(refusal.message.contains("nothing that strategy Code restores"), "{}", refusal.message);
     }
 }

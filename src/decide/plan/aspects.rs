@@ -150,6 +150,55 @@ fn default_row(issue: Issue) -> MatrixRow {
     }
 }
 
+/// Why a request does not concern a component that it names, in words that say what to change.
+pub fn unconcerned(request: &RollbackRequest, target: &DeploymentTarget, component: &Component) -> String {
+    let (name, spec) = (&component.name, &request.spec);
+    let by_role = spec.issue.filter(|_| spec.strategy == Strategy::Auto).map(|issue| row(target, issue));
+    let why = match (spec.strategy, by_role) {
+        (_, Some(row)) if !row.roles.contains(&component.role) && !row.if_named.contains(&component.role) => format!(
+            "its role is {:?}, and issue {:?} concerns {}: take another issue or strategy, or set spec.rollback.matrix of the target",
+            component.role,
+            row.issue,
+            roles(&row.roles)
+        ),
+        (Strategy::Failover, _) if component.failover.is_none() => "it declares no failover: add one to it".into(),
+        (Strategy::Failback, _) if component.failover.is_some() && !is_failed_over(target, component) => {
+            "no failover of it is in force: leave it out of spec.components".into()
+        }
+        (strategy, _) => format!(
+            "its platform has nothing that strategy {strategy:?} restores: leave it out of spec.components, or take another strategy"
+        ),
+    };
+    format!("component {name}: {why}")
+}
+
+/// Why a request that names no components concerns none, in words that say what to change.
+pub fn nothing_concerned(request: &RollbackRequest, target: &DeploymentTarget) -> String {
+    let (spec, components) = (&request.spec, &target.spec.components);
+    let by_role = spec.issue.filter(|_| spec.strategy == Strategy::Auto).map(|issue| row(target, issue));
+    match (spec.strategy, by_role) {
+        (_, Some(row)) if !components.iter().any(|component| row.roles.contains(&component.role)) => format!(
+            "issue {:?} concerns {}, and no component of the target has that role: take another issue or strategy, or set \
+             spec.rollback.matrix of the target",
+            row.issue,
+            roles(&row.roles)
+        ),
+        (Strategy::Failover, _) if components.iter().all(|component| component.failover.is_none()) => {
+            "no component of the target declares a failover: add one to each component that shall fail over".into()
+        }
+        (strategy, _) => {
+            format!(
+                "no component of the target has anything that strategy {strategy:?} restores: take another strategy"
+            )
+        }
+    }
+}
+
+fn roles(roles: &[Role]) -> String {
+    let names: Vec<String> = roles.iter().map(|role| format!("{role:?}")).collect();
+    format!("role{} {}", if names.len() == 1 { "" } else { "s" }, names.join(" and "))
+}
+
 /// What `Auto` made of the issue, in words.
 pub(super) fn because(request: &RollbackRequest, target: &DeploymentTarget) -> Option<String> {
     let issue = request.spec.issue.filter(|_| request.spec.strategy == Strategy::Auto)?;
@@ -221,6 +270,31 @@ mod tests {
         let values = Aspects { environment: Want::IfHeld, ..Aspects::default() };
         let code = Aspects { code: true, flags: Flags::Recorded, ..Aspects::default() };
         assert_eq!([data, values, code].map(|one| one.needs_payload()), [true, true, false]);
+    }
+
+    #[test]
+    fn what_a_request_does_not_concern_is_told_with_what_to_change() {
+        let request = |more: serde_json::Value| {
+            let mut spec = json!({"targetRef": {"name": "t"}, "reason": "r"});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            RollbackRequest::new("r", serde_json::from_value(spec).unwrap())
+        };
+        let component = json!({"name": "c", "role": "Backend", "render": {"serviceId": "s"}});
+        let target = DeploymentTarget::new("t", serde_json::from_value(json!({"components": [component]})).unwrap());
+        let says = |more: serde_json::Value, word: &str| {
+            let request = request(more);
+            let (one, all) =
+                (unconcerned(&request, &target, &target.spec.components[0]), nothing_concerned(&request, &target));
+            assert!(one.contains(word) && all.contains(word), "{one}; {all}");
+            assert!(one.starts_with("component c: ") && !one.contains("its platform has nothing"), "{one}");
+        };
+        says(
+            json!({"strategy": "Auto", "issue": "UiBug", "to": {"previous": {}}}),
+            "issue UiBug concerns role Frontend",
+        );
+        says(json!({"strategy": "Failover"}), "failover: add one");
+        let flags = request(json!({"strategy": "FeatureFlags"}));
+        assert!(nothing_concerned(&flags, &target).contains("anything that strategy FeatureFlags restores"));
     }
 
     #[test]
