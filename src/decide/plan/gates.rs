@@ -164,6 +164,9 @@ pub(super) fn confirm_because(facts: &PlanFacts<'_>, plan: &Plan, migrations: &M
         SafetyBackup::SkipData if plan.safety_tier == Some(Tier::Quick) && moves_data(plan) => {
             why.push("spec.safetyBackup is SkipData: the data that is there now is not kept".into());
         }
+        SafetyBackup::SkipData if !plan.steps.is_empty() => {
+            why.push("spec.safetyBackup is SkipData: the safety backup is made without data".into());
+        }
         SafetyBackup::SkipData => {}
         SafetyBackup::Skip => why.push("spec.safetyBackup is Skip: nothing of the present state is kept".into()),
     }
