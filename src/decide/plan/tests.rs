@@ -167,7 +167,7 @@ fn full_goes_freeze_environment_code_branch() {
     assert_eq!(plan.safety_backup_before.as_deref(), Some("02-backend-environment"));
     assert!(plan.destructive);
     assert_eq!(plan.release.len(), 1);
-    assert_eq!(plan.steps[1].to, "add GONE; change B; delete NEW");
+    assert_eq!(plan.steps[1].to, "delete NEW; change B; add GONE");
     assert!(plan.not_restored[0].contains("MASKED"), "{:?}", plan.not_restored);
 }
 

@@ -10,15 +10,21 @@ use crate::decide::plan::{ComponentFacts, PlanRefusal, refuse};
 /// Longest time of a step that waits for a deploy, in seconds.
 const DEPLOY_DEADLINE: i64 = 1800;
 
+/// So many names are counted by whoever reads them.
+const FEW: usize = 9;
+
 impl Layout<'_> {
     pub(in crate::decide::plan) fn environment(&mut self, work: &Work<'_>, after: &[String]) {
         let component = work.component;
         let Some(difference) = work.difference.as_ref().filter(|difference| !difference.is_empty()) else { return };
         let Difference { added, changed, removed, values, .. } = difference.clone();
         let mut words = Vec::new();
-        for (verb, names) in [("add", &added), ("change", &changed), ("delete", &removed)] {
-            if !names.is_empty() {
-                words.push(format!("{verb} {}", names.join(", ")));
+        // What is deleted comes first: a long list is cut at its end.
+        for (verb, names) in [("delete", &removed), ("change", &changed), ("add", &added)] {
+            match names.len() {
+                0 => {}
+                1..=FEW => words.push(format!("{verb} {}", names.join(", "))),
+                count => words.push(format!("{verb} {count}: {}", names.join(", "))),
             }
         }
         let touched = |name: &str| [&added, &changed, &removed].iter().any(|names| names.iter().any(|n| n == name));
