@@ -51,9 +51,16 @@ CREATE TYPE newer_state AS ENUM ('x');
 async fn shop() -> Database {
     let database = Database::new().await;
     database.run(SHOP).await;
-    database
-        .run(&format!("GRANT SELECT ON customers TO {}_app; GRANT SELECT, UPDATE ON orders TO {0}_app", database.owner))
-        .await;
+    let app = format!("{}_app", database.owner);
+    database.run(&format!("GRANT SELECT ON customers TO {app}; GRANT SELECT, UPDATE ON orders TO {app}")).await;
+    // Defaults that would open what is closed, and close what is open, to whatever is made while they are in force.
+    let defaults = format!(
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {app};
+         ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO {app};
+         ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+         CREATE TABLE users (id int, password text); REVOKE ALL ON users FROM {app};"
+    );
+    database.run(&defaults).await;
     database
 }
 
@@ -163,7 +170,7 @@ async fn a_restore_brings_back_everything_and_takes_away_what_came_later() {
         panic!("{:?}", inspect(&*platform, &change, Some("uid/restore/1")).await)
     };
     assert_eq!(output.as_deref(), Some("uid/restore/1"));
-    assert!(evidence.contains("6 tables") && evidence.contains("orders, paid"), "{evidence}");
+    assert!(evidence.contains("7 tables") && evidence.contains("orders, paid"), "{evidence}");
     assert_eq!(database.contents(), before);
     // Whoever comes next knows it from the server, and nobody sends it again.
     let next = database.platform_of(queries(), None);

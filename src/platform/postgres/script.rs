@@ -19,7 +19,7 @@ pub(super) fn opening(attempt: &str, schemas: &[String], server: u32) -> String 
     format!(
         "SET default_transaction_read_only = off;\nSET TimeZone = 'UTC';\nSET statement_timeout = 0;\n{watch}BEGIN;\n\
          SET LOCAL lock_timeout = '30s';\nSET LOCAL search_path = '';\nSET LOCAL client_min_messages = error;\n{GUARD}\
-         INSERT INTO pg_temp.savepoint_guard VALUES ({});\n{}",
+         INSERT INTO pg_temp.savepoint_guard VALUES ({});\n{}{BUILT_IN}",
         literal(attempt),
         EMPTY.replace("/*kept*/", &kept)
     )
@@ -85,6 +85,39 @@ BEGIN
     EXECUTE each.statement;
   END LOOP;
   PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
+END
+$savepoint$;
+";
+
+/// Default privileges as they are built in. A dump names what differs from these, and its own defaults last: those that are in force while
+/// objects are made would widen or narrow what comes back. Defaults of roles that are not ours touch nothing that we make.
+const BUILT_IN: &str = r"DO $savepoint$
+DECLARE
+  each record;
+BEGIN
+  FOR each IN
+    WITH defaults AS (
+      SELECT d.defaclrole, d.defaclnamespace, d.defaclacl,
+        pg_catalog.acldefault(CASE d.defaclobjtype WHEN 'S' THEN 's' ELSE d.defaclobjtype END, d.defaclrole) AS built_in,
+        pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I', pg_catalog.pg_get_userbyid(d.defaclrole))
+          || coalesce(' IN SCHEMA ' || pg_catalog.quote_ident(n.nspname), '') AS alter,
+        CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES'
+          WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS kind
+      FROM pg_catalog.pg_default_acl d LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace
+      WHERE pg_catalog.pg_has_role(d.defaclrole, 'USAGE')
+    ), changes AS (
+      SELECT DISTINCT 1 AS rank, alter, kind, 'REVOKE ALL ON ' || kind || ' FROM ' AS change, a.grantee
+      FROM defaults, pg_catalog.aclexplode(defaclacl) a
+      UNION ALL
+      SELECT 2, alter, kind, 'GRANT ' || a.privilege_type || ' ON ' || kind || ' TO ', a.grantee
+      FROM defaults, pg_catalog.aclexplode(built_in) a WHERE defaclnamespace = 0
+    )
+    SELECT alter || ' ' || change || CASE grantee WHEN 0 THEN 'PUBLIC'
+      ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END AS statement
+    FROM changes ORDER BY rank
+  LOOP
+    EXECUTE each.statement;
+  END LOOP;
 END
 $savepoint$;
 ";
