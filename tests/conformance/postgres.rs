@@ -259,6 +259,28 @@ async fn data_that_is_not_what_was_captured_is_not_committed() {
     assert_eq!(database.contents(), before);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_users_gave_to_an_extension_come_back_once() {
+    let database = shop().await;
+    let configured = format!(
+        "CREATE TABLE jobs (id int PRIMARY KEY, said text); ALTER TABLE jobs OWNER TO {};
+         INSERT INTO jobs VALUES (1, 'the extension brings it'), (2, 'a user made it');
+         ALTER EXTENSION pgcrypto ADD TABLE jobs;
+         UPDATE pg_extension SET extconfig = ARRAY['jobs'::regclass::oid], extcondition = ARRAY['WHERE id > 1'] WHERE extname = 'pgcrypto'",
+        database.owner
+    );
+    database.admin().await.batch_execute(&configured).await.unwrap();
+    let platform = database.platform();
+    let before = database.contents();
+    assert!(before.contains("a user made it"), "{before}");
+    let (source, data) = dump(&*platform).await;
+    database.run("UPDATE jobs SET said = 'wrong' WHERE id = 2; INSERT INTO jobs VALUES (3, 'newer')").await;
+    let done = restore(&*platform, "uid/restore/1", &data, &source).await;
+    assert!(matches!(done, Progress::Done { .. }), "{done:?}");
+    assert_eq!(database.contents(), before);
+    assert_eq!(database.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM jobs").await, "1,2");
+}
+
 async fn sessions(database: &Database) -> String {
     let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'savepoint-restore-%'";
     value(&database.admin().await, count).await

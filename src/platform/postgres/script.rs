@@ -85,6 +85,16 @@ BEGIN
     EXECUTE each.statement;
   END LOOP;
   PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;
+  -- Tables of extensions stay, and a dump holds those of their rows that users made. What refers to another one was named after it.
+  FOR each IN
+    SELECT pg_catalog.format('DELETE FROM %s %s', c.oid::regclass, e.extcondition[place]) AS statement
+    FROM pg_catalog.pg_extension e CROSS JOIN pg_catalog.generate_subscripts(e.extconfig, 1) AS place
+      JOIN pg_catalog.pg_class c ON c.oid = e.extconfig[place]
+    WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'INSERT, DELETE')
+    ORDER BY e.oid, place DESC
+  LOOP
+    EXECUTE each.statement;
+  END LOOP;
 END
 $savepoint$;
 ";
