@@ -551,6 +551,23 @@ async fn a_missing_client_program_is_named_with_its_package() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dump_outlives_the_session_that_lent_it_the_snapshot() {
+    use tokio::io::AsyncReadExt;
+    let database = shop().await;
+    let (mut sink, mut from) = tokio::io::duplex(64);
+    let platform = database.platform();
+    let dumped = tokio::spawn(async move { platform.dump(&mut sink).await });
+    let mut bytes = vec![0; 1];
+    from.read_exact(&mut bytes).await.unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
+        AND application_name = 'savepoint'";
+    assert_eq!(value(&database.admin().await, end).await, "1");
+    from.read_to_end(&mut bytes).await.unwrap();
+    let facts = dumped.await.unwrap().unwrap();
+    assert_eq!((&bytes[..5], facts.schema_version.as_deref()), (&b"PGDMP"[..], Some("20261120000000")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dump_is_whole_or_an_error() {
     let database = shop().await;
     let admin = database.admin().await;
