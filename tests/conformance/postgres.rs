@@ -477,18 +477,32 @@ async fn a_pause_that_is_in_force_is_never_said_not_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_that_is_not_inherited_ends_no_session() {
+async fn nothing_is_paused_while_those_who_write_cannot_be_ended() {
     let database = shop().await;
     let (owner, app) = (&database.owner, format!("{}_app", database.owner));
     let admin = database.admin().await;
-    admin.batch_execute(&format!("ALTER ROLE {owner} NOINHERIT; GRANT {app} TO {owner}")).await.unwrap();
+    admin.batch_execute(&format!("CREATE ROLE {owner}_reader LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
     let session = database.client_of(&app, &database.name).await;
+    let reader = database.client_of(&format!("{owner}_reader"), &database.name).await;
     let (platform, pause) = (database.platform(), Change::PauseWrites {});
+    // A membership that is not inherited gives no right to end a session.
+    for grant in [String::new(), format!("ALTER ROLE {owner} NOINHERIT; GRANT {app} TO {owner}")] {
+        admin.batch_execute(&grant).await.unwrap();
+        let refused = send(&*platform, "uid/hold/1", EffectClass::SetToValue, &pause, None).await.unwrap_err();
+        let SendError::NotApplied(error) = &refused else { panic!("{refused:?}") };
+        assert_eq!(error.kind, ErrorKind::PermissionDenied);
+        let words =
+            format!("sessions of {app} may write, and ours may not end them: GRANT pg_signal_backend TO {owner}");
+        assert!(error.message.contains(&words), "{error}");
+        assert_eq!(inspect(&*platform, &pause, None).await, Progress::NotStarted);
+        assert_eq!(value(&admin, SETTINGS).await, "none");
+    }
+    admin.batch_execute(&format!("ALTER ROLE {owner} INHERIT")).await.unwrap();
     hold(&*platform, &pause).await;
+    assert!(session.simple_query("SELECT 1").await.is_err(), "who writes was left");
+    assert_eq!(value(&reader, "SELECT 1").await, "1");
     let Progress::Done { evidence, .. } = inspect(&*platform, &pause, None).await else { panic!("not paused") };
     assert!(evidence.contains("1 sessions of roles"), "{evidence}");
-    hold(&*platform, &Change::ResumeWrites {}).await;
-    assert_eq!(value(&session, "SELECT 1").await, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

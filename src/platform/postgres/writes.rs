@@ -91,7 +91,7 @@ COMMIT";
 /// Sessions of others in this database, and whether we may end them: the server asks for privileges that are inherited, not for a
 /// membership that they come with only after SET ROLE.
 const OTHERS: &str = "\
-SELECT a.pid, a.backend_start,
+SELECT a.pid, a.usesysid, a.backend_start,
        (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
          OR NOT coalesce(r.rolsuper, true)
             AND (pg_catalog.pg_has_role(current_user, a.usesysid, 'USAGE')
@@ -99,6 +99,37 @@ SELECT a.pid, a.backend_start,
 FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NOT NULL
   AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE 'savepoint%'";
+
+/// Roles with sessions that may write and that we may not end, and how ours is called. Those that only read do no harm, nor does one that
+/// follows our writes; superusers cannot be held off at all. A role may write as whoever it may become.
+const STRANGERS: &str = "\
+SELECT pg_catalog.quote_ident(r.rolname), pg_catalog.quote_ident(current_user)
+FROM pg_catalog.pg_roles r
+WHERE NOT r.rolsuper AND r.oid IN (
+    SELECT usesysid FROM (/*others*/) AS others
+    WHERE NOT ours_to_end AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_replication))
+  AND EXISTS (
+    SELECT FROM pg_catalog.pg_roles w, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE pg_catalog.pg_has_role(r.oid, w.oid, 'MEMBER') AND c.relkind IN ('r', 'p', 'v', 'f')
+      AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'savepoint')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+      AND (pg_catalog.has_table_privilege(w.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+           OR pg_catalog.has_any_column_privilege(w.oid, c.oid, 'INSERT, UPDATE')))
+ORDER BY 1";
+
+/// Whether everybody who writes can be held off. Asked before anything is changed: who is there would go on writing.
+async fn may_end_those_who_write(link: &Link) -> Result<()> {
+    let operation = "pause writes";
+    let found = link.rows(operation, &STRANGERS.replace("/*others*/", OTHERS)).await?;
+    let Some([_, Some(own)]) = found.first().map(Vec::as_slice) else { return Ok(()) };
+    let roles: Vec<&str> = found.iter().filter_map(|row| row.first()?.as_deref()).collect();
+    let words = format!(
+        "sessions of {} may write, and ours may not end them: GRANT pg_signal_backend TO {own}, or GRANT {} TO {own}; it must inherit it",
+        roles.join(", "),
+        roles.join(", ")
+    );
+    Err(error(operation, ErrorKind::PermissionDenied, words))
+}
 
 /// Where the pause stands.
 struct Standing {
@@ -164,6 +195,9 @@ const BEFORE: &str = "coalesce(backend_start < paused_at, true)";
 const WITHIN: &str = "backend_start >= paused_at AND backend_start <= resumed_at";
 
 pub(super) async fn pause(link: &Link) -> Result<(), SendError> {
+    if !standing(link).await.map_err(SendError::NotApplied)?.paused {
+        may_end_those_who_write(link).await.map_err(SendError::NotApplied)?;
+    }
     link.run("pause writes", PAUSE).await.map_err(refused)?;
     end_sessions(link, BEFORE).await.map_err(SendError::Ambiguous)
 }
