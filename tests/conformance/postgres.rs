@@ -259,6 +259,42 @@ async fn data_that_is_not_what_was_captured_is_not_committed() {
     assert_eq!(database.contents(), before);
 }
 
+/// What a migration may make besides tables, and cannot make twice.
+const NEWER: &str = "
+CREATE TYPE newer_pair AS (a int, b text);
+CREATE COLLATION newer_order (locale = 'C');
+CREATE TEXT SEARCH DICTIONARY newer_words (TEMPLATE = simple);
+CREATE TEXT SEARCH CONFIGURATION newer_search (COPY = simple);
+CREATE SERVER newer_server FOREIGN DATA WRAPPER postgres_fdw;
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_object_goes_and_every_role_is_named() {
+    let database = shop().await;
+    let owner = &database.owner;
+    let made = format!(
+        "CREATE EXTENSION postgres_fdw; GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO {owner};
+         CREATE ROLE {owner}_column; CREATE ROLE {owner}_server"
+    );
+    database.admin().await.batch_execute(&made).await.unwrap();
+    let granted = format!(
+        "GRANT SELECT (name) ON customers TO {owner}_column; CREATE SERVER old_server FOREIGN DATA WRAPPER postgres_fdw;
+         GRANT USAGE ON FOREIGN SERVER old_server TO {owner}_server; CREATE TYPE old_pair AS (a int, b text)"
+    );
+    database.run(&granted).await;
+    let before = database.contents();
+    let platform = database.platform();
+    let (source, data) = dump(&*platform).await;
+    for role in [format!("{owner}_column"), format!("{owner}_server")] {
+        assert!(data.roles.contains(&role), "{role}: {:?}", data.roles);
+    }
+    database.run(NEWER).await;
+    let done = restore(&*platform, "uid/restore/1", &data, &source).await;
+    assert!(matches!(done, Progress::Done { .. }), "{done:?}");
+    assert_eq!(database.contents(), before);
+    database.run(NEWER).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_users_gave_to_an_extension_come_back_once() {
     let database = shop().await;

@@ -41,8 +41,16 @@ WITH spaces AS (
   SELECT 'pg_catalog.pg_namespace'::regclass::oid AS class, oid, nspowner AS owner, nspacl AS acl FROM spaces
   UNION ALL SELECT 'pg_catalog.pg_class'::regclass, c.oid, relowner, relacl FROM pg_catalog.pg_class c JOIN spaces ON relnamespace = spaces.oid
     WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  UNION ALL SELECT 'pg_catalog.pg_class'::regclass, c.oid, relowner, attacl FROM pg_catalog.pg_class c JOIN spaces ON relnamespace = spaces.oid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid WHERE attacl IS NOT NULL
   UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, p.oid, proowner, proacl FROM pg_catalog.pg_proc p JOIN spaces ON pronamespace = spaces.oid
   UNION ALL SELECT 'pg_catalog.pg_type'::regclass, t.oid, typowner, typacl FROM pg_catalog.pg_type t JOIN spaces ON typnamespace = spaces.oid
+  UNION ALL SELECT 'pg_catalog.pg_collation'::regclass, c.oid, collowner, NULL FROM pg_catalog.pg_collation c JOIN spaces ON collnamespace = spaces.oid
+  UNION ALL SELECT 'pg_catalog.pg_ts_config'::regclass, c.oid, cfgowner, NULL FROM pg_catalog.pg_ts_config c JOIN spaces ON cfgnamespace = spaces.oid
+  UNION ALL SELECT 'pg_catalog.pg_ts_dict'::regclass, d.oid, dictowner, NULL FROM pg_catalog.pg_ts_dict d JOIN spaces ON dictnamespace = spaces.oid
+  UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::regclass, f.oid, fdwowner, fdwacl FROM pg_catalog.pg_foreign_data_wrapper f
+  UNION ALL SELECT 'pg_catalog.pg_foreign_server'::regclass, s.oid, srvowner, srvacl FROM pg_catalog.pg_foreign_server s
+  UNION ALL SELECT 'pg_catalog.pg_publication'::regclass, p.oid, pubowner, NULL FROM pg_catalog.pg_publication p
   UNION ALL SELECT 'pg_catalog.pg_default_acl'::regclass, d.oid, defaclrole, defaclacl FROM pg_catalog.pg_default_acl d
   UNION ALL SELECT 'pg_catalog.pg_largeobject_metadata'::regclass, l.oid, lomowner, lomacl FROM pg_catalog.pg_largeobject_metadata l
 ), own AS (

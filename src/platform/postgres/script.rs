@@ -69,18 +69,36 @@ BEGIN
     SELECT statement FROM (
       SELECT 1 AS rank, 'pg_catalog.pg_class'::regclass AS class, c.oid, c.relnamespace AS space, pg_catalog.format('DROP %s IF EXISTS %s CASCADE',
         CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'S' THEN 'SEQUENCE'
-          WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, c.oid::regclass) AS statement
-      FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+          ELSE 'TABLE' END, c.oid::regclass) AS statement
+      FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
       UNION ALL
       SELECT 2, 'pg_catalog.pg_proc'::regclass, p.oid, p.pronamespace, pg_catalog.format('DROP ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure)
       FROM pg_catalog.pg_proc p
       UNION ALL
       SELECT 3, 'pg_catalog.pg_type'::regclass, t.oid, t.typnamespace, pg_catalog.format('DROP TYPE IF EXISTS %s CASCADE', t.oid::regtype)
       FROM pg_catalog.pg_type t WHERE t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'b' AND t.typelem = 0)
+        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c')
+      UNION ALL
+      SELECT 4, 'pg_catalog.pg_collation'::regclass, c.oid, c.collnamespace, pg_catalog.format('DROP COLLATION IF EXISTS %I.%I CASCADE', s.nspname, c.collname)
+      FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace s ON s.oid = c.collnamespace
+      UNION ALL
+      SELECT 4, 'pg_catalog.pg_ts_config'::regclass, c.oid, c.cfgnamespace, pg_catalog.format('DROP TEXT SEARCH CONFIGURATION IF EXISTS %I.%I CASCADE', s.nspname, c.cfgname)
+      FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace s ON s.oid = c.cfgnamespace
+      UNION ALL
+      SELECT 5, 'pg_catalog.pg_ts_dict'::regclass, d.oid, d.dictnamespace, pg_catalog.format('DROP TEXT SEARCH DICTIONARY IF EXISTS %I.%I CASCADE', s.nspname, d.dictname)
+      FROM pg_catalog.pg_ts_dict d JOIN pg_catalog.pg_namespace s ON s.oid = d.dictnamespace
     ) AS objects JOIN pg_catalog.pg_namespace n ON n.oid = objects.space
     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'savepoint')
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = objects.class AND d.objid = objects.oid AND d.deptype IN ('e', 'i'))
     ORDER BY rank
+  LOOP
+    EXECUTE each.statement;
+  END LOOP;
+  -- Others' servers are an administrator's: nothing of the application made them.
+  FOR each IN
+    SELECT pg_catalog.format('DROP SERVER %I CASCADE', s.srvname) AS statement FROM pg_catalog.pg_foreign_server s
+    WHERE pg_catalog.pg_has_role(s.srvowner, 'USAGE')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_foreign_server'::regclass AND d.objid = s.oid AND d.deptype = 'e')
   LOOP
     EXECUTE each.statement;
   END LOOP;
