@@ -3,6 +3,7 @@
 use super::address::{Address, Host, Route};
 use super::connection::error;
 use crate::platform::{ErrorKind, Result};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
@@ -67,7 +68,7 @@ impl Programs {
         }
         match route {
             Route::Tls(_) => {
-                let roots = ROOTS.iter().find(|path| Path::new(path).exists()).ok_or_else(|| {
+                let roots = roots(std::env::var_os("SSL_CERT_FILE")).ok_or_else(|| {
                     error(
                         "connect",
                         ErrorKind::NotAllowed,
@@ -96,6 +97,12 @@ impl Programs {
     }
 }
 
+/// The file of root certificates: the one that is named where our own connections look as well, else that of the distribution.
+fn roots(named: Option<OsString>) -> Option<PathBuf> {
+    let usual = || ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
+    named.filter(|path| !path.is_empty()).map(PathBuf::from).or_else(usual)
+}
+
 /// Folders in which `pg_dump` lies.
 fn usual_folders() -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -122,4 +129,17 @@ async fn major_of(folder: &Path) -> Option<u32> {
     let answer = command.output().await.ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;
     text.split_whitespace().nth(2)?.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_trust_whom_our_own_connections_trust() {
+        let own = PathBuf::from("/etc/own/ca.pem");
+        assert_eq!(roots(Some(own.clone().into())), Some(own));
+        assert_eq!(roots(Some(OsString::new())), roots(None));
+        assert!(roots(None).is_none_or(|path| ROOTS.iter().any(|usual| path == Path::new(usual))));
+    }
 }
