@@ -189,18 +189,26 @@ pub(super) fn kind_of(code: &str) -> ErrorKind {
     }
 }
 
-/// A message about data (`invalid input syntax for type integer: "…"`) quotes it.
+/// What a message says, whatever language the server speaks. One about data quotes it, in quotes of its language: only its code is said.
 pub(super) fn without_values(code: &str, message: &str) -> String {
-    if !(code.starts_with("22") || code.starts_with("23")) {
-        return message.to_owned();
-    }
-    let mut parts = message.split('"');
-    let mut kept = parts.next().unwrap_or_default().to_owned();
-    for (index, part) in parts.enumerate() {
-        kept += if index % 2 == 0 { "\"…\"" } else { part };
-    }
-    kept
+    let words = match code {
+        DEADLOCK => "deadlock detected",
+        "22001" => "a text is too long",
+        "22003" => "a number is out of range",
+        "22012" => "a division by zero",
+        "23502" => "a value is missing where one must be",
+        "23503" => "a row refers to one that is not there",
+        "23505" => "two rows have the same key",
+        "23514" => "a row does not pass a check",
+        _ if code.starts_with("22") => "a value is none that its type or a function takes",
+        _ if code.starts_with("23") => "a row does not keep a constraint",
+        _ => return message.to_owned(),
+    };
+    format!("{words} (SQLSTATE {code})")
 }
+
+/// The code of an error of whom the server chose as the victim of a deadlock.
+const DEADLOCK: &str = "40P01";
 
 /// Encryption with verification of the server's certificate against the roots of the system. There is no other.
 struct Tls {
@@ -264,10 +272,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_about_data_does_not_repeat_it() {
-        let message = r#"invalid input syntax for type integer: "4711 secret" in "x""#;
-        assert_eq!(without_values("22P02", message), r#"invalid input syntax for type integer: "…" in "…""#);
+    fn a_message_about_data_does_not_repeat_it_in_any_language() {
+        for message in
+            [r#"invalid input syntax for type integer: "4711 secret""#, "ungültige Eingabesyntax: »4711 secret«"]
+        {
+            let said = without_values("22P02", message);
+            assert_eq!(said, "a value is none that its type or a function takes (SQLSTATE 22P02)");
+        }
         assert_eq!(without_values("42704", r#"role "app" does not exist"#), r#"role "app" does not exist"#);
-        assert_eq!(without_values("22P02", r#"cut "4711"#), r#"cut "…""#);
+        assert_eq!(without_values("23505", "x"), "two rows have the same key (SQLSTATE 23505)");
     }
 }

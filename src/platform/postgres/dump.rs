@@ -90,6 +90,9 @@ pub(super) async fn complaint(mut from: impl AsyncRead + Unpin) -> String {
 
 /// Its first error in words that may be shown, and of what kind it is.
 pub(super) fn judged(complaint: &str, secret: &str) -> (ErrorKind, String) {
+    if let Some((code, words)) = complaint.lines().find_map(coded) {
+        return (kind_of(code), redact::vendor_text(&without_values(code, words.trim()), secret));
+    }
     let first = complaint
         .lines()
         .find_map(|line| Some(line.split_once("ERROR:").or_else(|| line.split_once("FATAL:"))?.1.trim()));
@@ -106,16 +109,18 @@ pub(super) fn judged(complaint: &str, secret: &str) -> (ErrorKind, String) {
         let words = if line.trim().is_empty() { "it ended without a word" } else { line };
         return (kind, redact::vendor_text(words, secret));
     };
-    // psql is asked to write the code of the error in front of it.
-    let coded = first
-        .split_once(": ")
-        .filter(|(code, _)| code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    let (kind, words) = match coded {
-        Some((code, words)) => (kind_of(code), without_values(code, words.trim())),
-        None if first.contains("permission denied") => (ErrorKind::PermissionDenied, first.to_owned()),
-        None => (ErrorKind::Refused, first.to_owned()),
-    };
-    (kind, redact::vendor_text(&words, secret))
+    let denied = first.contains("permission denied");
+    let kind = if denied { ErrorKind::PermissionDenied } else { ErrorKind::Refused };
+    (kind, redact::vendor_text(first, secret))
+}
+
+/// Code and words of an error of psql, which is asked to write the code in front of them: `psql:<stdin>:7: ERROR:  22P02: …`. The word for
+/// an error is in the server's language. None: it is no error, but a remark.
+fn coded(line: &str) -> Option<(&str, &str)> {
+    let (_, said) = line.split_once(":  ")?;
+    let (code, words) = said.split_once(": ")?;
+    let is_code = code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    (is_code && !["00", "01", "02"].iter().any(|class| code.starts_with(class))).then_some((code, words))
 }
 
 #[cfg(test)]
@@ -128,7 +133,14 @@ mod tests {
             "psql:<stdin>:7: ERROR:  22P02: invalid input syntax for type integer: \"row 4711\"\nCONTEXT: COPY x",
             "pw",
         );
-        assert_eq!(told, (ErrorKind::Refused, "invalid input syntax for type integer: \"…\"".into()));
+        let refused = (ErrorKind::Refused, "a value is none that its type or a function takes (SQLSTATE 22P02)".into());
+        assert_eq!(told, refused);
+        let german = "psql:<stdin>:6: WARNUNG:  01000: x\npsql:<stdin>:7: FEHLER:  22P02: ungültige Eingabesyntax: »row 4711«\nKONTEXT: COPY x";
+        assert_eq!(judged(german, "pw"), refused);
+        let told = judged("psql:<stdin>:7: FEHLER:  40P01: Verklemmung (Deadlock) entdeckt", "pw");
+        assert_eq!(told, (ErrorKind::Unavailable, "deadlock detected (SQLSTATE 40P01)".into()));
+        let told = judged("psql:<stdin>:7: FEHLER:  42501: keine Berechtigung für Tabelle users", "pw");
+        assert_eq!(told, (ErrorKind::PermissionDenied, "keine Berechtigung für Tabelle users".into()));
         let told = judged("pg_dump: error: query failed: ERROR:  permission denied for table users\n", "pw");
         assert_eq!(told, (ErrorKind::PermissionDenied, "permission denied for table users".into()));
         let told = judged("psql: error: connection to server at \"h\", port 1 failed: pw\n", "pw");
