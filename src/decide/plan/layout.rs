@@ -276,6 +276,10 @@ fn irreversible(facts: &PlanFacts<'_>, step: &PlannedStep, plan: &Plan) -> Optio
     let words = match (&step.change, plan.safety_tier) {
         (Change::RestoreData { .. }, _) if restores_elsewhere(facts, step) => "what the other database holds is lost",
         (Change::RestoreData { .. }, tier) if tier != Some(Tier::Full) => "what was written since the dump is lost",
+        // The safety backup is made while the application goes on: it is held off only for the restore.
+        (Change::RestoreData { .. }, _) => {
+            "what is written between the safety backup and the pause of writes is in neither dump: it is lost"
+        }
         (Change::SetEnvironment { .. }, None) => "values that are overwritten or deleted are not kept",
         (Change::RunHook { .. }, _) => "a call cannot be taken back",
         _ => return None,
