@@ -106,11 +106,14 @@ impl Postgres {
         let mut restores_to = None;
         if self.restore.is_some() {
             // What a dump needs must be where it is restored.
-            let link = self.link(self.restored_to(), "observe").await?;
-            restores_to = Some(facts::identity(&link).await?).filter(|id| *id != resource);
-            (database.server_version, _) = facts::version(&link).await?;
-            database.roles = facts::existing_roles(&link).await?;
-            database.extensions = facts::known_extensions(&link).await?;
+            let there = self.link(self.restored_to(), "observe").await?;
+            restores_to = Some(facts::identity(&there).await?).filter(|id| *id != resource);
+            if restores_to.is_none() {
+                facts::is_no_copy(&link, &there).await?;
+            }
+            (database.server_version, _) = facts::version(&there).await?;
+            database.roles = facts::existing_roles(&there).await?;
+            database.extensions = facts::known_extensions(&there).await?;
         }
         Ok(Observation { resource, restores_to, database: Some(database), ..Observation::default() })
     }

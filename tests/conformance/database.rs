@@ -29,7 +29,7 @@ pub const PASSWORD: &str = "Canary7pass";
 pub struct Server {
     child: Child,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The server that all tests share, while there is one that uses it.
@@ -83,13 +83,30 @@ impl Server {
         initdb.args(["-U", "admin", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"]);
         let made = initdb.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::run(folder)
+    }
+
+    /// Another server over a copy of the files of this one, in which nothing is written meanwhile.
+    fn copied(&self) -> Self {
+        let folder = TempDir::new().unwrap();
+        let copy = |from: &Path, to: &Path| Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(copy(&self.folder.path().join("data"), folder.path()).success());
+        std::fs::remove_file(folder.path().join("data/postmaster.pid")).unwrap();
+        if ordinary(Path::new("true")).get_program() == "setpriv" {
+            assert!(Command::new("chown").arg("nobody:nogroup").arg(folder.path()).status().unwrap().success());
+        }
+        Self::run(folder)
+    }
+
+    fn run(folder: TempDir) -> Self {
+        let data = folder.path().join("data");
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut server = ordinary(&programs().join("postgres"));
         server.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(folder.path()).current_dir("/");
         server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"]);
         let child = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let started = Self { child, port, _folder: folder };
+        let started = Self { child, port, folder };
         let ends = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < ends, "the server does not start");
@@ -115,9 +132,22 @@ pub struct Database {
 
 impl Database {
     pub async fn new() -> Self {
+        Self::on(tokio::task::spawn_blocking(Server::shared).await.unwrap()).await
+    }
+
+    /// One on a server of its own, and the same one in a copy of that server.
+    pub async fn with_copy() -> (Self, Self) {
+        let server = tokio::task::spawn_blocking(|| Arc::new(Server::start())).await.unwrap();
+        let database = Self::on(server.clone()).await;
+        database.admin().await.batch_execute("CHECKPOINT").await.unwrap();
+        let copied = tokio::task::spawn_blocking(move || Arc::new(server.copied())).await.unwrap();
+        let copy = Self { server: copied, name: database.name.clone(), owner: database.owner.clone() };
+        (database, copy)
+    }
+
+    async fn on(server: Arc<Server>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let server = tokio::task::spawn_blocking(Server::shared).await.unwrap();
         let database = Self { server, name: format!("shop {number}"), owner: format!("shop_{number}") };
         let admin = database.client_of("admin", "postgres").await;
         let (name, owner) = (&database.name, &database.owner);

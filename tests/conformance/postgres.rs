@@ -211,6 +211,19 @@ async fn a_restore_goes_to_the_other_database_where_one_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_server_is_not_taken_for_the_server() {
+    let (database, mut copy) = Database::with_copy().await;
+    let error = database.platform_of(json!({}), Some(&copy)).observe().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotAllowed);
+    assert!(error.message.contains("RENAME TO"), "{error}");
+    let renamed = format!("ALTER DATABASE \"{}\" RENAME TO \"then\"", copy.name);
+    copy.client_of("admin", "postgres").await.batch_execute(&renamed).await.unwrap();
+    copy.name = "then".into();
+    let seen = database.platform_of(json!({}), Some(&copy)).observe().await.unwrap();
+    assert!(seen.restores_to.unwrap().ends_with("/then"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dump_that_is_cut_or_altered_changes_nothing() {
     let database = shop().await;
     let platform = database.platform_of(queries(), None);

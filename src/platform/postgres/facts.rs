@@ -78,6 +78,20 @@ pub(super) async fn identity(link: &Link) -> Result<String> {
     Ok(found.bytes().map(plain).collect())
 }
 
+/// Refuses two databases of one id that are not one: a copy of a server's files (a snapshot, a recovery to a point in time) keeps its
+/// identifier. A standby follows, and is the same database.
+pub(super) async fn is_no_copy(one: &Link, other: &Link) -> Result<()> {
+    let started = "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text WHERE NOT pg_catalog.pg_is_in_recovery()";
+    let (one, other) =
+        (one.column("identify database", started).await?, other.column("identify database", started).await?);
+    if one.is_empty() || other.is_empty() || one == other {
+        return Ok(());
+    }
+    let words = "postgres.restoreRef names a database of a copy of the very server of connectionRef: both have one system identifier and \
+                 one name, so a lock and a plan could not tell them apart; rename the copy's (ALTER DATABASE … RENAME TO …) and name that";
+    Err(error("observe", ErrorKind::NotAllowed, words))
+}
+
 /// Version of the server, as `15.18` and as its major number.
 pub(super) async fn version(link: &Link) -> Result<(String, u32)> {
     let statement = "SELECT current_setting('server_version'), current_setting('server_version_num')";
