@@ -221,37 +221,3 @@ fn nobody_waits_for_a_step_that_may_fail() {
     let waits_for_it = StepView { late: true, ..view(&hook, None, Progress::NotStarted) };
     assert_eq!(decide_step(&waits_for_it), StepDecision::Begin);
 }
-
-#[test]
-fn nobody_waits_for_a_step_that_may_fail() {
-    let set = EffectClass::SetToValue;
-    let optional = |class| PlannedStep { may_fail: true, ..step("02", class) };
-    let (hook, keyless) = (optional(set), optional(EffectClass::Keyless));
-    let event = |event| advance("02", Some(&started("02", set)), event, at(1_000)).unwrap();
-    let not_sent = event(StepEvent::NotSent { message: "the connection was refused".into() });
-    let rearmed = event(StepEvent::Rearmed { message: "nothing".into() });
-    let open = [started("02", set), started("02", EffectClass::Keyless)];
-    fn fails(view: &StepView<'_>) -> bool {
-        matches!(decide_step(view), StepDecision::Record(StepEvent::Failed { .. }))
-    }
-    for reading in [Reading::Blocked("no Secret".into()), Reading::Gone("gone".into())] {
-        let is = |step, record, waited_out| StepView {
-            reading: reading.clone(),
-            waited_out,
-            ..view(step, record, Progress::NotStarted)
-        };
-        assert!(fails(&is(&hook, None, false)) && fails(&is(&hook, Some(&not_sent), false)));
-        for (step, record) in [&hook, &keyless].into_iter().zip(&open) {
-            assert!(matches!(decide_step(&is(step, Some(record), false)), StepDecision::Wait(_)), "it may arrive");
-            assert!(fails(&is(step, Some(record), true)));
-        }
-    }
-    let tried = |record, late| StepView { late, ..view(&hook, Some(record), Progress::NotStarted) };
-    for record in [&not_sent, &rearmed] {
-        assert_eq!(decide_step(&tried(record, false)), StepDecision::Begin);
-        assert!(fails(&tried(record, true)), "it cannot be reached");
-    }
-    assert!(fails(&tried(&open[0], true)), "it answers 500 again and again");
-    let waits_for_it = StepView { late: true, ..view(&hook, None, Progress::NotStarted) };
-    assert_eq!(decide_step(&waits_for_it), StepDecision::Begin);
-}
