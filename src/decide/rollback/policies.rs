@@ -61,11 +61,8 @@ mod tests {
             (none, "shop", None, Some("does not exist")),
         ] {
             let why = unfit("pam", found, target, &of(timeout));
-            let right = why
-                .as_ref()
-                .map(String::as_str)
-                .zip(said)
-                .map_or(why.is_none() && said.is_none(), |(why, said)| why.contains(said));
+            let right =
+                why.as_deref().zip(said).map_or(why.is_none() && said.is_none(), |(why, said)| why.contains(said));
             assert!(right, "{why:?}");
         }
     }
