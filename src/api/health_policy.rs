@@ -149,6 +149,10 @@ pub struct RollbackAction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub components: Option<Vec<String>>,
+    /// Longest time for the whole run, from the creation of the request, the wait for a person's confirmation included. Absent: the default
+    /// of `spec.deadline` of a RollbackRequest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DurationText>,
 }
 
 /// What is true of a policy.

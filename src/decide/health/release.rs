@@ -107,7 +107,7 @@ pub(super) fn request(
         safety_backup: SafetyBackup::default(),
         verification: None,
         on_step_failure: OnStepFailure::default(),
-        deadline: None,
+        deadline: action.deadline.clone(),
         expires_at: Some(Time(later(now, EXPIRY))),
         ttl: None,
         confirmation: None,

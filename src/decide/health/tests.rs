@@ -190,11 +190,12 @@ fn the_request_says_who_why_and_until_when() {
     assert_eq!(spec.expires_at.as_ref().unwrap().0, at(160 + 3600));
     assert!(spec.to.as_ref().unwrap().previous.is_some());
     let life = Life::until_due(
-        json!({"/rules/0/action": {"rollback": {"strategy": "Full", "to": {"backupRef": {"name": "friday"}}, "components": ["backend"]}}}),
+        json!({"/rules/0/action": {"rollback": {"strategy": "Full", "to": {"backupRef": {"name": "friday"}}, "components": ["backend"], "deadline": "6h"}}}),
     );
     let spec = &life.requested().unwrap().spec;
     assert_eq!((spec.strategy, spec.components.clone()), (Strategy::Full, Some(vec!["backend".to_owned()])));
     assert_eq!(spec.to.as_ref().unwrap().backup_ref.as_ref().unwrap().name, "friday");
+    assert_eq!(spec.deadline, Some("6h".into()), "who is asked at night may answer in the morning");
 }
 
 #[test]
