@@ -170,11 +170,23 @@ pub fn wanted_backup(facts: &PlanFacts<'_>) -> Result<Option<PinnedRef>, PlanRef
 /// The safety backup that `to.undoOf` returns to.
 ///
 /// # Errors
-/// [`PlanRefusal`]: the request is of another target, has not ended, or made no safety backup.
-pub fn undone(request: &RollbackRequest, target: &DeploymentTarget) -> Result<PinnedRef, PlanRefusal> {
+/// [`PlanRefusal`]: the request is the one that asks, is of another target, has not ended, or made no safety backup.
+pub fn undone(
+    asks: &RollbackRequest,
+    request: &RollbackRequest,
+    target: &DeploymentTarget,
+) -> Result<PinnedRef, PlanRefusal> {
     let name = request.metadata.name.as_deref().unwrap_or_default();
     let status = request.status.clone().unwrap_or_default();
-    if status.target.as_ref().is_none_or(|pinned| Some(&pinned.uid) != target.metadata.uid.as_ref()) {
+    if request.metadata.uid == asks.metadata.uid {
+        let text = "spec.to.undoOf names this very request: make a new one that names the request to be undone";
+        return refuse(Reason::InvalidSpec, text);
+    }
+    let is_of_another = match &status.target {
+        Some(pinned) => Some(&pinned.uid) != target.metadata.uid.as_ref(),
+        None => Some(&request.spec.target_ref.name) != target.metadata.name.as_ref(),
+    };
+    if is_of_another {
         let text = format!("RollbackRequest {name} is about another target: name one of this target");
         return refuse(Reason::TargetUidMismatch, text);
     }

@@ -43,7 +43,9 @@ fn verified(backup: &DeploymentBackup) -> Result<(), Refusal> {
         return Ok(());
     }
     let name = backup.name_any();
-    let text = format!("backup {name} is not verified: wait until its condition Verified is True, or choose another");
+    let text = format!(
+        "backup {name} is not verified: make a new request once its condition Verified is True, or choose another"
+    );
     Err(Refusal::permanent(Reason::BackupNotVerified, text))
 }
 

@@ -227,7 +227,7 @@ async fn named_backup(
             let text = format!("RollbackRequest {} does not exist in this namespace", undone.name);
             return Ok(Err(Refusal::permanent(Reason::RequestNotFound, text)));
         };
-        let pinned = crate::decide::plan::undone(&found, target);
+        let pinned = crate::decide::plan::undone(request, &found, target);
         return Ok(pinned
             .map(|pinned| Some((pinned.name, Some(pinned.uid))))
             .map_err(|refusal| Refusal::permanent(refusal.reason, refusal.message)));
@@ -286,8 +286,9 @@ fn usable(backup: &DeploymentBackup, target: &DeploymentTarget) -> Result<(), Re
     let good =
         is_true(&status.conditions, ConditionType::Succeeded) && is_true(&status.conditions, ConditionType::Verified);
     if !good {
-        let text =
-            format!("backup {name} is not verified: wait until its condition Verified is True, or choose another");
+        let text = format!(
+            "backup {name} is not verified: make a new request once its condition Verified is True, or choose another"
+        );
         return Err(Refusal::permanent(Reason::BackupNotVerified, text));
     }
     Ok(())

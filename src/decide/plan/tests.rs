@@ -301,20 +301,24 @@ fn only_a_request_that_ended_and_was_saved_can_be_undone() {
         });
         status.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let mut request = request(to_previous(), Strategy::Code);
+        let asks = request.clone();
+        request.metadata.uid = Some("an-earlier-one".into());
         request.status = Some(serde_json::from_value(status).unwrap());
-        undone(&request, &target())
+        undone(&asks, &request, &target())
     };
     let saved = PinnedRef { name: "safety-back".into(), uid: "safety-uid".into() };
     assert_eq!(ended(serde_json::json!({})), Ok(saved));
     for (changes, reason) in [
         (serde_json::json!({"target": {"name": "t", "uid": "another"}}), Reason::TargetUidMismatch),
-        (serde_json::json!({"target": null}), Reason::TargetUidMismatch),
+        (serde_json::json!({"target": null, "outcome": null}), Reason::RequestNotEnded),
         (serde_json::json!({"outcome": null}), Reason::RequestNotEnded),
         (serde_json::json!({"safetyBackupVerified": false}), Reason::NoSafetyBackup),
         (serde_json::json!({"safetyBackupRef": null}), Reason::NoSafetyBackup),
     ] {
         assert_eq!(ended(changes.clone()).unwrap_err().reason, reason, "{changes}");
     }
+    let itself = request(to_previous(), Strategy::Code);
+    assert!(undone(&itself, &itself, &target()).unwrap_err().message.contains("this very request"));
 }
 
 #[test]
