@@ -89,7 +89,8 @@ pub struct RollbackRequestSpec {
     /// confirmed too late to end in time is not begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DurationText>,
-    /// First seen later than this, the request is cancelled unrun: so that a repository applied to a new cluster does not roll back again.
+    /// First seen or confirmed later than this, the request is cancelled unrun: so that a repository applied to a new cluster does not roll
+    /// back again, nor a late yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// How long the finished request is kept. Absent: until somebody deletes it.

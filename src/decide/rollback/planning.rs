@@ -79,11 +79,29 @@ pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: 
         return end(view, status, Outcome::DryRun, Reason::DryRun, &words);
     }
     if plan.steps.is_empty() {
-        let words = format!("Nothing differs from {}", plan.to);
+        let words = match plan.not_restored.as_slice() {
+            [] => format!("Nothing differs from {}", plan.to),
+            left => format!("Nothing that can be restored differs from {}. Left alone: {}", plan.to, left.join("; ")),
+        };
         return end(view, status, Outcome::Succeeded, Reason::NothingToRollBack, &words);
     }
     let policy = view.target.map(|target| target.spec.rollback.confirmation).unwrap_or_default();
-    match consent(request, plan, policy, status.replans) {
+    let said = consent(request, plan, policy, status.replans);
+    let expires = request.spec.expires_at.as_ref().filter(|expires| view.now > expires.0);
+    let in_time = match said {
+        Consent::NotNeeded => true,
+        Consent::Given(_) => status.confirmed_by.is_some(), // seen before, and held up since
+        Consent::Missing | Consent::Stale => false,
+    };
+    // A yes that is seen later than the request is valid is none, and nobody waits for one any longer.
+    if let Some(expires) = expires.filter(|_| !in_time) {
+        let words = format!(
+            "not confirmed by spec.expiresAt ({}): nothing was done; make a new request if it is still wanted",
+            expires.0
+        );
+        return end(view, status, Outcome::Expired, Reason::Expired, &words);
+    }
+    match said {
         Consent::Given(who) => status.confirmed_by = Some(who),
         Consent::NotNeeded => status.confirmed_by = None,
         Consent::Missing => return awaiting(view, status, plan, false),

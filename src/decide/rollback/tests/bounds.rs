@@ -270,3 +270,39 @@ fn a_verification_gives_up_after_half_an_hour_or_twice_as_long_as_it_must_hold()
     assert_eq!((limit(stable("15m", None)), limit(stable("45m", None))), (1_800, 5_400));
     assert_eq!(limit(stable("45m", Some("50m"))), 3_000);
 }
+
+#[test]
+fn a_yes_counts_until_the_request_expires() {
+    let mut request = request(RollbackRequestStatus { confirmed_at: None, locks: vec![], ..confirmed() });
+    request.spec.expires_at = Some(Time(at(2_000)));
+    request.spec.confirmation =
+        Some(Confirmation { plan_digest: plan().digest, confirmed_by: "ann".into(), answers: None });
+    let at_second =
+        |request: &RollbackRequest, now: i64| written(decided(request, &target(), &Facts::default(), now)).1;
+    assert_eq!(at_second(&request, 2_000).confirmed_by.as_deref(), Some("ann"));
+    let late = at_second(&request, 2_001);
+    assert_eq!((late.outcome, late.confirmed_at), (Some(Outcome::Expired), None));
+    assert!(late.message.unwrap().contains("not confirmed by spec.expiresAt"));
+    // One that was seen in time and was held up since counts.
+    request.status.as_mut().unwrap().confirmed_by = Some("ann".into());
+    assert_eq!(at_second(&request, 2_001).outcome, None);
+    // Where nobody is asked nothing expires once it was seen.
+    request.spec.confirmation = None;
+    assert_eq!(at_second(&request, 2_001).outcome, None);
+}
+
+#[test]
+fn a_plan_without_steps_says_what_it_leaves_alone() {
+    let mut status = RollbackRequestStatus { confirmed_at: None, locks: vec![], ..confirmed() };
+    status.plan.as_mut().unwrap().steps.clear();
+    let says = |status: &RollbackRequestStatus| {
+        written(decided(&request(status.clone()), &target(), &Facts::default(), 1_010)).1.message.unwrap()
+    };
+    assert!(says(&status).starts_with("Nothing differs from backup good."), "{}", says(&status));
+    status.plan.as_mut().unwrap().not_restored = vec!["backend: TOKEN cannot be read".into()];
+    let said = says(&status);
+    assert!(
+        said.starts_with("Nothing that can be restored differs") && said.contains("TOKEN cannot be read"),
+        "{said}"
+    );
+}
