@@ -59,6 +59,9 @@ struct Now {
     failover: Option<BTreeMap<String, String>>,
     #[serde(default)]
     hooks: Vec<HookSpec>,
+    /// Names of the variables that its failover set. Absent: no failover recorded any.
+    #[serde(default)]
+    failed_over: Vec<String>,
     /// Nothing is known of it: it could not be read, and nobody asked about it.
     #[serde(default)]
     unread: bool,
@@ -227,15 +230,16 @@ fn backup(held: &Held) -> BackupFacts {
     }
 }
 
-/// Every component that has a failover is failed over.
-fn failed_over(target: &DeploymentTarget) -> Vec<FailoverStatus> {
+/// Every component that has a failover, or had one, is failed over.
+fn failed_over(components: &BTreeMap<String, Now>) -> Vec<FailoverStatus> {
     let pinned = |name: &str| PinnedRef { name: name.into(), uid: format!("{name}-uid") };
-    let components = target.spec.components.iter().filter(|component| component.failover.is_some());
-    let status = |component: &Component| FailoverStatus {
-        component: component.name.clone(),
+    let components = components.iter().filter(|(_, now)| now.failover.is_some() || !now.failed_over.is_empty());
+    let status = |(name, now): (&String, &Now)| FailoverStatus {
+        component: name.clone(),
         since: serde_json::from_str("\"2026-11-20T14:00:00Z\"").unwrap(),
         request: pinned("over"),
         backup: pinned("friday"),
+        variables: now.failed_over.clone(),
     };
     components.map(status).collect()
 }
@@ -250,7 +254,7 @@ fn printed(text: &str) -> String {
     target.metadata.uid = Some("target-uid".into());
     target.spec.components = case.components.iter().map(|(name, now)| spec(name, now)).collect();
     target.status =
-        Some(DeploymentTargetStatus { failovers: failed_over(&target), ..DeploymentTargetStatus::default() });
+        Some(DeploymentTargetStatus { failovers: failed_over(&case.components), ..DeploymentTargetStatus::default() });
     let digest_names =
         |entries: &BTreeMap<String, String>| savepoint::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes());
     let facts = PlanFacts {

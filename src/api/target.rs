@@ -412,6 +412,10 @@ pub struct FailoverStatus {
     pub request: PinnedRef,
     /// Backup of what was there before: `Failback` takes the values from it.
     pub backup: PinnedRef,
+    /// Variables that it set, by name: `Failback` puts these back, whatever `failover.environment` names by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub variables: Vec<String>,
 }
 
 /// A deploy that a rollback left.

@@ -87,10 +87,8 @@ pub fn aspects(
         failover: None,
     };
     let flags = if spec.to.is_some() { Flags::Recorded } else { Flags::Off };
-    let failing = |way| Aspects {
-        failover: (component.failover.is_some() && can.environment).then_some(way),
-        ..Aspects::default()
-    };
+    let failing = |way| Aspects { failover: can.environment.then_some(way), ..Aspects::default() };
+    let declares = component.failover.is_some();
     match spec.strategy {
         Strategy::Code => of(true, Want::No, Flags::Stay, false),
         Strategy::Environment => of(false, Want::Yes, Flags::Stay, false),
@@ -98,10 +96,12 @@ pub fn aspects(
         Strategy::FeatureFlags => of(false, Want::No, flags, false),
         Strategy::Gradual => of(false, Want::No, Flags::Gradual, false),
         Strategy::Full => of(true, Want::Yes, Flags::Recorded, true),
-        Strategy::Failover => failing(Failing::Over),
-        // What was not failed over is not taken back, unless the request says from where.
-        Strategy::Failback if spec.to.is_some() || is_failed_over(target, component) => failing(Failing::Back),
-        Strategy::Failback => Aspects::default(),
+        Strategy::Failover if declares => failing(Failing::Over),
+        // What was not failed over is not taken back, unless the request says from where. What was is, whatever is declared by now.
+        Strategy::Failback if is_failed_over(target, component) || (declares && spec.to.is_some()) => {
+            failing(Failing::Back)
+        }
+        Strategy::Failover | Strategy::Failback => Aspects::default(),
         Strategy::Auto => {
             let row = row(target, spec.issue.unwrap_or(Issue::Outage));
             let named = spec.components.iter().flatten().any(|name| *name == component.name);
@@ -162,7 +162,7 @@ pub fn unconcerned(request: &RollbackRequest, target: &DeploymentTarget, compone
             roles(&row.roles)
         ),
         (Strategy::Failover, _) if component.failover.is_none() => "it declares no failover: add one to it".into(),
-        (Strategy::Failback, _) if component.failover.is_some() && !is_failed_over(target, component) => {
+        (Strategy::Failback, _) if !is_failed_over(target, component) => {
             "no failover of it is in force: leave it out of spec.components".into()
         }
         (strategy, _) => format!(

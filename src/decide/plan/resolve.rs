@@ -144,7 +144,7 @@ fn of_backup(facts: &PlanFacts<'_>, backup: &BackupFacts, words: String) -> Resu
             held => held?,
         };
         let mut goal = Goal { deploy: held.deploy.clone(), commit: held.commit.clone(), ..Goal::default() };
-        take(component, backup, held, &mut goal)?;
+        take(facts, component, backup, held, &mut goal)?;
         goals.components.insert(component.name.clone(), goal);
     }
     Ok(goals)
@@ -179,6 +179,7 @@ fn held<'a>(component: &ComponentFacts, backup: &'a BackupFacts) -> Result<&'a B
 
 /// Values, flags and data of one component from what a backup holds of it.
 fn take(
+    facts: &PlanFacts<'_>,
     component: &ComponentFacts,
     backup: &BackupFacts,
     held: &BackupComponentFacts,
@@ -187,7 +188,7 @@ fn take(
     let aspects = component.aspects;
     goal.variables = match aspects.failover {
         // Without the variables of then, every one of the failover would be deleted.
-        Some(Failing::Back) => held.variables.as_ref().map(|before| failed_back(component, before)),
+        Some(Failing::Back) => held.variables.as_ref().map(|before| failed_back(facts, component, before)),
         _ => held.variables.clone().filter(|_| aspects.environment != Want::No),
     };
     if matches!(aspects.flags, Flags::Recorded | Flags::Gradual) {
@@ -225,10 +226,15 @@ fn failover(facts: &PlanFacts<'_>) -> Result<Goals, PlanRefusal> {
     Ok(goals)
 }
 
-/// The variables as they are now, with those of the failover as they were before it.
-fn failed_back(component: &ComponentFacts, before: &Variables) -> Variables {
+/// The variables as they are now, with those that the failover set as they were before it. An earlier release did not record which: then
+/// those that are declared.
+fn failed_back(facts: &PlanFacts<'_>, component: &ComponentFacts, before: &Variables) -> Variables {
+    let failovers = facts.target.status.iter().flat_map(|status| &status.failovers);
+    let recorded: Vec<&String> =
+        failovers.filter(|one| one.component == component.name).flat_map(|one| &one.variables).collect();
+    let declared = component.failover.iter().flat_map(BTreeMap::keys).filter(|_| recorded.is_empty());
     let mut wanted = component.variables.clone();
-    for name in component.failover.iter().flatten().map(|(name, _)| name) {
+    for name in recorded.iter().copied().chain(declared) {
         match before.get(name) {
             Some(variable) => wanted.insert(name.clone(), variable.clone()),
             None => wanted.remove(name),
@@ -337,7 +343,7 @@ fn add_held(facts: &PlanFacts<'_>, goals: &mut Goals, until: Option<Timestamp>) 
             continue;
         }
         let held = held(component, backup)?;
-        take(component, backup, held, goals.components.entry(component.name.clone()).or_default())?;
+        take(facts, component, backup, held, goals.components.entry(component.name.clone()).or_default())?;
         goals.backup = Some(backup.pinned.clone());
     }
     if goals.backup.is_some() {

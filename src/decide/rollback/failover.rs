@@ -16,6 +16,15 @@ fn changed(view: &View<'_>, after: Vec<FailoverStatus>) -> Vec<Effect> {
     }
 }
 
+/// Names of the variables that a step sets.
+fn set_by(step: &PlannedStep) -> impl Iterator<Item = &String> {
+    let sets = match &step.change {
+        Change::SetEnvironment { added, changed, .. } => Some((added, changed)),
+        _ => None,
+    };
+    sets.into_iter().flat_map(|(added, changed)| added.iter().chain(changed))
+}
+
 /// The step that fails this component over.
 fn step_of<'a>(plan: &'a Plan, component: &str) -> Option<&'a PlannedStep> {
     let fails_over =
@@ -29,17 +38,31 @@ pub(super) fn begins(view: &View<'_>, plan: &Plan, backup: &PinnedRef) -> Vec<Ef
     let mut all = in_force(view);
     all.retain(|one| one.request.uid != view.uid()); // of a plan of ours that was set aside before it did anything
     for step in &plan.steps {
-        let is_known = all.iter().any(|one| one.component == step.component);
-        if step_of(plan, &step.component) == Some(step) && !is_known {
-            all.push(FailoverStatus {
+        if step_of(plan, &step.component) != Some(step) {
+            continue;
+        }
+        match all.iter_mut().find(|one| one.component == step.component) {
+            Some(known) => add(&mut known.variables, step),
+            None => all.push(FailoverStatus {
                 component: step.component.clone(),
                 since: view.now.into(),
                 request: view.pinned(),
                 backup: backup.clone(),
-            });
+                variables: set_by(step).cloned().collect(),
+            }),
         }
     }
     changed(view, all)
+}
+
+/// What another failover of the component sets beside those before. None were recorded: nobody knows them, and the declared ones stand for them.
+fn add(variables: &mut Vec<String>, step: &PlannedStep) {
+    if variables.is_empty() {
+        return;
+    }
+    variables.extend(set_by(step).cloned());
+    variables.sort();
+    variables.dedup();
 }
 
 /// What is in force once the run has ended: a failover that did nothing or was undone is not, nor one that was taken back.

@@ -8,7 +8,8 @@ fn backup(name: &str) -> PinnedRef {
 
 fn over(component: &str, request: &str, held: &str) -> FailoverStatus {
     let request = PinnedRef { name: request.into(), uid: format!("{request}-uid") };
-    FailoverStatus { component: component.into(), since: Time(at(1_010)), request, backup: backup(held) }
+    let variables = vec!["URL".into()];
+    FailoverStatus { component: component.into(), since: Time(at(1_010)), request, backup: backup(held), variables }
 }
 
 fn with(failovers: &[FailoverStatus]) -> DeploymentTarget {
@@ -75,6 +76,9 @@ fn each_component_keeps_the_backup_of_its_first_failover() {
     assert_eq!(begins(&[]), Some(vec![own("backend"), own("frontend")]));
     let first = over("backend", "earlier", "first");
     assert_eq!(begins(std::slice::from_ref(&first)), Some(vec![first, own("frontend")]));
+    let of_another = FailoverStatus { variables: vec!["MODE".into()], ..over("backend", "earlier", "first") };
+    let both = FailoverStatus { variables: vec!["MODE".into(), "URL".into()], ..of_another.clone() };
+    assert_eq!(begins(&[of_another]), Some(vec![both, own("frontend")]), "the second one set more");
     let set_aside = FailoverStatus { backup: backup("unpinned"), ..own("backend") };
     assert_eq!(begins(&[set_aside]), Some(vec![own("backend"), own("frontend")]), "of a plan that was made anew");
 }
