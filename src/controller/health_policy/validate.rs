@@ -40,6 +40,9 @@ fn check_spec(spec: &HealthPolicySpec) -> Result<Vec<CheckPlan>, String> {
                 (Strategy::Auto, Some(_)) | (_, None) => {}
                 (_, Some(_)) => return Err(format!("{}: it goes with strategy Auto", at("action.rollback.issue"))),
             }
+            if let Some(words) = goes_nowhere(action) {
+                return Err(format!("{}: {words}", at("action.rollback.to")));
+            }
         }
         let lengths = [("for", &rule.for_), ("recoverFor", &rule.recover_for), ("cooldown", &rule.cooldown)];
         for (field, text) in lengths {
@@ -47,6 +50,23 @@ fn check_spec(spec: &HealthPolicySpec) -> Result<Vec<CheckPlan>, String> {
         }
     }
     spec.checks.iter().enumerate().map(|(index, check)| plan(index, check)).collect()
+}
+
+/// Why the request of a rule could never be carried out, where that can be told from the rule alone, in words.
+fn goes_nowhere(action: &RollbackAction) -> Option<String> {
+    let strategy = action.strategy;
+    // Data and flags have no deploys that would tell where they were.
+    let without_deploys = matches!(strategy, Strategy::Database | Strategy::FeatureFlags);
+    let by_deploys = match &action.to {
+        None => strategy.needs_to(), // then it is `previous`
+        Some(to) => to.previous.is_some() || to.deploys.is_some(),
+    };
+    (without_deploys && by_deploys).then(|| {
+        let said = if action.to.is_some() { "" } else { "it is absent, which means previous; " };
+        format!(
+            "{said}strategy {strategy:?} has no deploys to go back by: name one of backupRef, lastHealthy, time, undoOf"
+        )
+    })
 }
 
 fn plan(index: usize, check: &CheckSpec) -> Result<CheckPlan, String> {
@@ -87,6 +107,13 @@ mod tests {
     #[tokio::test]
     async fn names_the_field_that_is_wrong() {
         assert!(validate(&policy(|_| {})).await.is_ok());
+        for action in [
+            json!({"strategy": "Database", "to": {"lastHealthy": {}}}),
+            json!({"strategy": "FeatureFlags"}),
+            json!({"strategy": "Code"}),
+        ] {
+            assert!(validate(&policy(|spec| spec["rules"][0]["action"] = json!({"rollback": action}))).await.is_ok());
+        }
         for (pointer, value, reason, field) in [
             ("/checks/0/http/expectJson", json!("body.("), Reason::InvalidSpec, "spec.checks[0].http.expectJson"),
             ("/checks/0/http/expectJson", json!("1 == 1"), Reason::InvalidSpec, "spec.checks[0].http.expectJson"),
@@ -99,6 +126,18 @@ mod tests {
                 json!({"rollback": {"strategy": "Auto"}}),
                 Reason::InvalidSpec,
                 "action.rollback.issue",
+            ),
+            (
+                "/rules/0/action",
+                json!({"rollback": {"strategy": "Database"}}),
+                Reason::InvalidSpec,
+                "action.rollback.to: it is absent, which means previous",
+            ),
+            (
+                "/rules/0/action",
+                json!({"rollback": {"strategy": "FeatureFlags", "to": {"previous": {}}}}),
+                Reason::InvalidSpec,
+                "action.rollback.to: strategy FeatureFlags has no deploys",
             ),
             (
                 "/rules/0/action",
