@@ -39,6 +39,17 @@ async fn safety_tier(world: &World, status: &RollbackRequestStatus) -> Tier {
     safety.spec.tier
 }
 
+/// Integrity queries of a column that the wrong migration dropped, and of a table that is newer than the backup: neither may keep anybody
+/// from going back.
+async fn ask_what_one_of_them_lacks(world: &World) {
+    let queries = [("total", "SELECT sum(total) FROM orders"), ("wrong", "SELECT count(*) FROM wrong")];
+    let path = "/spec/components/4/postgres/integrity/-"; // the database is the last one
+    let add = |(name, query): (&str, &str)| json!({"op": "add", "path": path, "value": {"name": name, "query": query}});
+    let patch = json!(queries.map(add)).to_string();
+    let kubectl = world.kubectl();
+    kubectl.run(&["-n", SHOP, "patch", "dtgt", "shop", "--type=json", "-p", &patch]).await.unwrap();
+}
+
 #[tokio::test]
 async fn full_rollback_of_five_components_and_back_again() {
     let (world, server) = world().await;
@@ -49,6 +60,7 @@ async fn full_rollback_of_five_components_and_back_again() {
     backup_verified(&world, "friday").await;
     let broken = five.break_everything().await;
     let session = server.connect("shop_app", "shop").await.unwrap(); // of the application, from before
+    ask_what_one_of_them_lacks(&world).await;
     five.ask("back", "{backupRef: {name: friday}}").await;
     let plan = phase(&world, SHOP, "back", "AwaitingConfirmation").await.status.unwrap().plan.unwrap();
     assert!(plan.destructive && plan.safety_tier == Some(Tier::Full), "{plan:#?}");
