@@ -8,5 +8,6 @@ mod github;
 mod hooks;
 mod netlify;
 mod postgres;
+mod postgres_pause;
 mod render;
 mod scene;
