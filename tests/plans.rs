@@ -4,7 +4,9 @@
 
 use savepoint::api::*;
 use savepoint::decide::facts::{Capabilities, DatabaseFacts, Deploy, Observation, Variable, Variables};
-use savepoint::decide::plan::{Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, aspects, build};
+use savepoint::decide::plan::{
+    Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, PlanFacts, aspects, build, unread_flags,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -195,6 +197,12 @@ fn component(name: &str, now: &Now, request: &RollbackRequest, target: &Deployme
     }
 }
 
+/// What is said of a component that could not be read, where it may stay.
+fn left_alone(name: &str, now: &Now, request: &RollbackRequest, target: &DeploymentTarget) -> Option<String> {
+    let can = Capabilities { flags: now.platform == PlatformName::FeatureFlags, ..Capabilities::NONE };
+    unread_flags(request, name, aspects(request, target, &spec(name, now), can)).filter(|_| now.unread)
+}
+
 fn dump(server_version: &str, at: &str) -> CapturedData {
     CapturedData {
         location: "shop/backup/dump.age".into(),
@@ -266,6 +274,7 @@ fn printed(text: &str) -> String {
             .filter(|(_, now)| !now.unread)
             .map(|(name, now)| component(name, now, &request, &target))
             .collect(),
+        left_alone: case.components.iter().filter_map(|(name, now)| left_alone(name, now, &request, &target)).collect(),
         backups: case.backups.iter().map(backup).collect(),
         digest_names: &digest_names,
     };

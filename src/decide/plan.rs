@@ -9,7 +9,7 @@ mod resolve;
 mod steps;
 mod undo;
 
-pub use aspects::{Aspects, Failing, Flags, Want, aspects, nothing_concerned, row, unconcerned};
+pub use aspects::{Aspects, Failing, Flags, Want, aspects, nothing_concerned, row, unconcerned, unread_flags};
 pub use environment::{Begins, drift};
 pub use gates::{check_order, circle};
 pub use undo::{UndoFacts, undo, verification};
@@ -108,6 +108,8 @@ pub struct PlanFacts<'a> {
     pub target: &'a DeploymentTarget,
     /// Components as they are now: those that the request concerns, and databases that code would go back past.
     pub components: Vec<ComponentFacts>,
+    /// What could not be read and stays, in words: of flags that only go first.
+    pub left_alone: Vec<String>,
     /// The one backup that `to` names, directly or by a request or a failover; else all verified backups, newest first.
     pub backups: Vec<BackupFacts>,
     /// The keyed digest.

@@ -9,12 +9,17 @@ use crate::controller::run::Failure;
 use crate::controller::{Context, Refusal, list};
 use crate::decide::facts::{Variable, Variables};
 use crate::decide::plan::{
-    Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, aspects, nothing_concerned, unconcerned,
+    Aspects, BackupComponentFacts, BackupFacts, ComponentFacts, aspects, nothing_concerned, unconcerned, unread_flags,
 };
+use crate::decide::verdict::elapsed;
 use crate::platform::{Environment, Platform, Value, capabilities_of};
 use futures::future::try_join_all;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a plan waits for a service of flags that does not answer, where flags only go first.
+const FLAGS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The target of a request, read now.
 pub(super) async fn target_of(
@@ -43,12 +48,12 @@ pub(super) fn holds(target: Option<&DeploymentTarget>, request: &RollbackRequest
     freeze.is_some_and(|freeze| freeze.holders.iter().any(|holder| Some(&holder.uid) == request.metadata.uid.as_ref()))
 }
 
-/// Which components a request concerns, opened; and databases that code would go back past.
+/// Which components a request concerns, opened; and databases that code would go back past. With what could not be read and stays, in words.
 pub(super) async fn components(
     reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
-) -> Result<Vec<ComponentFacts>, Refusal> {
+) -> Result<(Vec<ComponentFacts>, Vec<String>), Refusal> {
     let named = request.spec.components.as_ref();
     for name in named.into_iter().flatten() {
         if !target.spec.components.iter().any(|component| component.name == *name) {
@@ -62,21 +67,68 @@ pub(super) async fn components(
         failed_over(request, target)?;
     }
     let read = target.spec.components.iter().map(|component| component_facts(reads, request, target, component));
-    let read: Vec<ComponentFacts> = try_join_all(read).await?.into_iter().flatten().collect();
-    match read.iter().any(|component| component.aspects.any()) {
-        true => Ok(read),
-        false => Err(Refusal::permanent(Reason::CapabilityMissing, nothing_concerned(request, target))),
+    let (mut components, mut left_alone, mut unread) = (Vec::new(), Vec::new(), None);
+    for read in try_join_all(read).await? {
+        match read {
+            Read::As(component) => components.push(*component),
+            Read::Stays(words, refusal) => {
+                left_alone.push(words);
+                unread = refusal.or(unread);
+            }
+            Read::Unconcerned => {}
+        }
+    }
+    match (components.iter().any(|component| component.aspects.any()), unread) {
+        (true, _) => Ok((components, left_alone)),
+        (false, Some(refusal)) => Err(refusal), // nothing is there that could go without it
+        (false, None) => Err(Refusal::permanent(Reason::CapabilityMissing, nothing_concerned(request, target))),
     }
 }
 
-/// One component as it is now; `None` where the request does not concern it.
+/// What became of reading a component.
+enum Read {
+    /// As it is now.
+    As(Box<ComponentFacts>),
+    /// It cannot be read, and stays: in words, and why.
+    Stays(String, Option<Refusal>),
+    /// The request does not concern it.
+    Unconcerned,
+}
+
+/// One component as it is now, or why it is left alone.
 async fn component_facts(
     reads: &Reads<'_>,
     request: &RollbackRequest,
     target: &DeploymentTarget,
     component: &Component,
+) -> Result<Read, Refusal> {
+    let Some(aspects) = concern(request, target, component)? else { return Ok(Read::Unconcerned) };
+    let stays = unread_flags(request, &component.name, aspects);
+    let plan = request.status.as_ref().and_then(|status| status.plan.as_ref());
+    if let Some(words) = stays.as_ref().filter(|words| plan.is_some_and(|plan| plan.not_restored.contains(words))) {
+        return Ok(Read::Stays(words.clone(), None)); // as it was planned, whether or not it can be read by now
+    }
+    match observed(reads, component, aspects).await {
+        Ok(facts) => Ok(facts.map_or(Read::Unconcerned, |facts| Read::As(Box::new(facts)))),
+        Err(refusal) => match stays.filter(|_| !refusal.temporary || (plan.is_none() && is_patient_no_more(request))) {
+            Some(words) => Ok(Read::Stays(words, Some(refusal))),
+            None => Err(refusal),
+        },
+    }
+}
+
+/// Whether a plan has waited long enough for flags that only go first.
+fn is_patient_no_more(request: &RollbackRequest) -> bool {
+    let created = request.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    created.is_none_or(|created| elapsed(created, crate::clock::now()) > FLAGS_PATIENCE)
+}
+
+/// One component as it is now; `None` where it is only looked at and does not answer.
+async fn observed(
+    reads: &Reads<'_>,
+    component: &Component,
+    aspects: Aspects,
 ) -> Result<Option<ComponentFacts>, Refusal> {
-    let Some(aspects) = concern(request, target, component)? else { return Ok(None) };
     let platform = match reads.connect(component).await {
         Ok(platform) => platform,
         Err(_) if !aspects.any() => return Ok(None), // one that is only looked at

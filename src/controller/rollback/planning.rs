@@ -47,8 +47,8 @@ async fn read_and_build(
     if let Err(refusal) = policies_fit(reads.context, request, target).await? {
         return Ok(Err(refusal));
     }
-    let components = match facts::components(reads, request, target).await {
-        Ok(components) => components,
+    let (components, left_alone) = match facts::components(reads, request, target).await {
+        Ok(read) => read,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let backups = match facts::backups(reads.context, request, target).await? {
@@ -57,7 +57,7 @@ async fn read_and_build(
     };
     let Some(key) = reads.context.digest_key.clone() else { return Ok(Err(facts::no_key())) };
     let digest_names = move |entries: &BTreeMap<String, String>| key.names_and_digests(entries);
-    let mut known = PlanFacts { request, target, components, backups, digest_names: &digest_names };
+    let mut known = PlanFacts { request, target, components, left_alone, backups, digest_names: &digest_names };
     match plan::wanted_backup(&known) {
         Err(refusal) => return Ok(Err(refusal.into())),
         Ok(None) => {}

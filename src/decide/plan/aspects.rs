@@ -150,6 +150,17 @@ fn default_row(issue: Issue) -> MatrixRow {
     }
 }
 
+/// What is said of a component of flags that cannot be read, where that must not keep the others from going back: flags that `Auto`
+/// switches off first. `None`: without it there is no plan. The words stay the same however the service fails, or every look would give
+/// another plan.
+pub fn unread_flags(request: &RollbackRequest, component: &str, aspects: Aspects) -> Option<String> {
+    let spec = &request.spec;
+    let named = spec.components.iter().flatten().any(|name| name == component);
+    let goes_first = spec.strategy == Strategy::Auto && aspects == Aspects { flags: Flags::Off, ..Aspects::default() };
+    (goes_first && !named)
+        .then(|| format!("{component}: its flags cannot all be read now, so none is switched off first"))
+}
+
 /// Why a request does not concern a component that it names, in words that say what to change.
 pub fn unconcerned(request: &RollbackRequest, target: &DeploymentTarget, component: &Component) -> String {
     let (name, spec) = (&component.name, &request.spec);
@@ -295,6 +306,23 @@ mod tests {
         says(json!({"strategy": "Failover"}), "failover: add one");
         let flags = request(json!({"strategy": "FeatureFlags"}));
         assert!(nothing_concerned(&flags, &target).contains("anything that strategy FeatureFlags restores"));
+    }
+
+    #[test]
+    fn flags_that_only_go_first_may_be_unread() {
+        let said = |strategy: &str, named: bool, aspects: Aspects| {
+            let mut spec =
+                json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": strategy, "to": {"previous": {}}});
+            if named {
+                spec["components"] = json!(["flags"]);
+            }
+            unread_flags(&RollbackRequest::new("r", serde_json::from_value(spec).unwrap()), "flags", aspects).is_some()
+        };
+        let off = Aspects { flags: Flags::Off, ..Aspects::default() };
+        assert!(said("Auto", false, off));
+        assert!(!said("Auto", true, off), "it was named");
+        assert!(!said("FeatureFlags", false, off));
+        assert!(!said("Auto", false, Aspects { code: true, ..off }));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) fn lay_out(facts: &PlanFacts<'_>, goals: &Goals) -> Result<Plan, Plan
         facts,
         steps: Vec::new(),
         release: Vec::new(),
-        not_restored: goals.notes.clone(),
+        not_restored: facts.left_alone.iter().chain(&goals.notes).cloned().collect(),
         values_backup: goals.backup.clone(),
     };
     let mut works = Vec::new();

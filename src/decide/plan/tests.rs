@@ -153,7 +153,7 @@ fn build_for(
         facts.aspects = aspects(request, &target, &component, facts.capabilities);
         target.spec.components.push(component);
     }
-    build(&PlanFacts { request, target: &target, components, backups, digest_names: &digest_names })
+    build(&PlanFacts { request, target: &target, components, left_alone: vec![], backups, digest_names: &digest_names })
 }
 
 fn keys(plan: &Plan) -> Vec<&str> {
@@ -282,6 +282,7 @@ fn a_payload_is_opened_only_where_values_come_from_it() {
             request: &request,
             target: &target,
             components,
+            left_alone: vec![],
             backups,
             digest_names: &digest_names,
         })
