@@ -87,8 +87,8 @@ pub(super) async fn is_no_copy(one: &Link, other: &Link) -> Result<()> {
     if one.is_empty() || other.is_empty() || one == other {
         return Ok(());
     }
-    let words = "postgres.restoreRef names a database of a copy of the very server of connectionRef: both have one system identifier and \
-                 one name, so a lock and a plan could not tell them apart; rename the copy's (ALTER DATABASE … RENAME TO …) and name that";
+    let words = "postgres.restoreRef is a copy of the server of connectionRef, with its identifier and the same database name: rename the \
+                 copy's (ALTER DATABASE … RENAME TO …) and name that";
     Err(error("observe", ErrorKind::NotAllowed, words))
 }
 
