@@ -3,6 +3,7 @@
 //! The controller, the crash harness and the model all ask this one function. It either names what it has to know first
 //! ([`Decision::Learn`]), or says everything that is to be done, the status that follows included.
 
+mod asking;
 mod consent;
 mod ending;
 mod facts;

@@ -4,7 +4,7 @@ use super::facts::View;
 use super::next::AT_ONCE;
 use super::planning::{out_of_queue, resources};
 use super::{
-    Decision, Reading, Situation, Write, failover, is_open, record, running, steps_of, undoing, what_was_done,
+    Decision, Reading, Situation, Write, asking, failover, is_open, record, running, steps_of, undoing, what_was_done,
 };
 use crate::api::*;
 use crate::decide::conditions::clip;
@@ -97,7 +97,7 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
     if !open.is_empty() {
         // A request that is deleted together with its target: nothing can be read any more.
         let gone = "the target is gone, so nothing of it can be read any more";
-        let orphaned = if is_gone(view, &status) { running::orphaned(view, &status, gone) } else { None };
+        let orphaned = if is_gone(view, &status) { asking::orphaned(view, &status, gone) } else { None };
         return orphaned.unwrap_or_else(|| running::settle(view, &status, &plan, open));
     }
     if undoes && !is_gone(view, &status) {

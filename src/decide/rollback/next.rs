@@ -2,7 +2,7 @@
 
 use super::ending;
 use super::facts::View;
-use super::{Decision, Effect, Situation, Write, planning, release, running, undoing, verifying};
+use super::{Decision, Effect, Situation, Write, asking, planning, release, running, undoing, verifying};
 use crate::api::*;
 use crate::decide::freeze;
 use std::time::Duration;
@@ -85,7 +85,7 @@ fn guard(view: &View<'_>, status: &RollbackRequestStatus) -> Option<Decision> {
             let text = format!("DeploymentTarget {name} was {how} since this request began: make a new request");
             return match open {
                 // Nothing can be read any more; only a person can settle what is open.
-                true => running::orphaned(view, status, &text),
+                true => asking::orphaned(view, status, &text),
                 false => {
                     let reason = if gone.is_some() { Reason::TargetUidMismatch } else { Reason::TargetNotFound };
                     let words = ending::with_held_off(status, text);

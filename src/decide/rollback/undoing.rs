@@ -3,7 +3,7 @@
 use super::ending::{end, restores, still_paused};
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as at_once, stall};
-use super::{Decision, StepDecision, answer, look, record, running, steps_of};
+use super::{Decision, StepDecision, answer, asking, look, record, running, steps_of};
 use crate::api::*;
 use crate::decide::plan::{self, UndoFacts};
 use crate::decide::step_log::{StepEvent, attempt_id};
@@ -120,7 +120,7 @@ fn put_right(
         how_to_answer: String::new(),
         attempt: attempt(view, &status, step),
     };
-    running::ask(view, status, plan, step, question)
+    asking::ask(view, status, plan, step, question)
 }
 
 fn ended(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, undo: &UndoRun) -> Decision {
