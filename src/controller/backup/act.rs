@@ -10,8 +10,7 @@ use crate::api::*;
 use crate::controller::backup_store::OpenedStore;
 use crate::controller::run::{Failure, Outcome};
 use crate::controller::{Context, Refusal};
-use crate::decide::backup::Held;
-use crate::decide::backup::{RECHECK, Standing, chosen, healthy, refs_to_keep, restorable, summary};
+use crate::decide::backup::{GIVE_UP, Held, RECHECK, Standing, chosen, healthy, refs_to_keep, restorable, summary};
 use crate::failpoint::planted;
 use crate::keyed_digest::{DigestKey, sha256_hex};
 use crate::store::{BackupContents, MANIFEST, ObjectName, StoreError, encrypt};
@@ -40,6 +39,10 @@ pub(super) async fn capture(
     let dumped = match dumped {
         Err(refusal) => return Ok(refused(context, backup, target, refusal).await),
         Ok(data::Standing::Running(age, message)) => {
+            // A dump that has gone on for so long ends the failing: what comes after it has its own time.
+            if age >= GIVE_UP {
+                status.failing_since = None;
+            }
             let standing = Standing::Working(Reason::Progressing, message);
             return Ok(Step::new(backup, status, standing, Outcome::After(age.clamp(DUMP_LOOK.0, DUMP_LOOK.1))));
         }

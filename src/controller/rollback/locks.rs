@@ -81,7 +81,7 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
         .await
         .map_err(Failure::kube("get the holder of a lock"))?;
     let live = found.filter(|found| found.uid().as_deref() == Some(&uid));
-    if live.is_none_or(|live| live.status.as_ref().is_some_and(|status| has_let_go(context, &uid, status))) {
+    if live.is_none_or(|live| live.status.as_ref().is_some_and(|status| has_let_go(context, &lease, status))) {
         remove(&api, &lease).await?;
         return Ok(None);
     }
@@ -96,9 +96,10 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
 
 /// Whether a run has ended and holds its locks no more. What is left to do under them is putting settings back: whoever cannot do that for
 /// so long, as this process sees it, keeps nobody else waiting.
-fn has_let_go(context: &Context, uid: &str, status: &RollbackRequestStatus) -> bool {
+fn has_let_go(context: &Context, lease: &Lease, status: &RollbackRequestStatus) -> bool {
     let ended = status.outcome.is_some();
-    ended && (status.locks.is_empty() || context.seen_for(&format!("{uid}/ended")) > RELEASE)
+    let lock = lease.uid().unwrap_or_default();
+    ended && (status.locks.is_empty() || context.seen_for(&format!("{lock}/ended")) > RELEASE)
 }
 
 async fn remove(api: &Api<Lease>, lease: &Lease) -> Result<(), Failure> {

@@ -103,6 +103,11 @@ async fn health(context: &Context, request: &RollbackRequest, target: &Deploymen
         };
         let again = looks_again_within(&found);
         let status = found.status.unwrap_or_default();
+        // The condition may stand for a while although nothing could be looked at.
+        if let Some(check) = status.checks.iter().find(|check| check.verdict != Verdict::Pass) {
+            let why = format!("HealthPolicy {name}: check {}: {}", check.name, check.message);
+            return Ok(Verified::NotYet(Reason::Verifying, why));
+        }
         match condition(&status.conditions, ConditionType::Healthy) {
             // What it says may be from before the last step: what is live now has to be looked at.
             Some(healthy) if healthy.status == "True" => match written.map(|written| later(written, again)) {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long after its creation a request may still begin.
+/// How long after its creation a request may still begin, where the rule names no longer deadline.
 const EXPIRY: Duration = Duration::from_secs(3600);
 
 /// Digest over what is live, by component.
@@ -83,6 +83,12 @@ pub fn rolled_back(target: &DeploymentTarget, requests: &[RollbackRequest]) -> B
     live.filter(|live| made.contains(live)).map(|(component, _)| component.clone()).collect()
 }
 
+/// How long the request may wait for a yes: no less than it may take.
+fn longest(action: &RollbackAction) -> Duration {
+    let deadline = action.deadline.as_ref().and_then(|text| text.parse().ok());
+    EXPIRY.max(deadline.unwrap_or_default())
+}
+
 /// The request that a rule makes.
 pub(super) fn request(
     of: &RuleOf<'_>,
@@ -108,7 +114,7 @@ pub(super) fn request(
         verification: None,
         on_step_failure: OnStepFailure::default(),
         deadline: action.deadline.clone(),
-        expires_at: Some(Time(later(now, EXPIRY))),
+        expires_at: Some(Time(later(now, longest(action)))),
         ttl: None,
         confirmation: None,
         cancel: None,

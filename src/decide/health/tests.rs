@@ -196,6 +196,7 @@ fn the_request_says_who_why_and_until_when() {
     assert_eq!((spec.strategy, spec.components.clone()), (Strategy::Full, Some(vec!["backend".to_owned()])));
     assert_eq!(spec.to.as_ref().unwrap().backup_ref.as_ref().unwrap().name, "friday");
     assert_eq!(spec.deadline, Some("6h".into()), "who is asked at night may answer in the morning");
+    assert_eq!(spec.expires_at.as_ref().unwrap().0, at(160 + 6 * 3600), "and that answer counts");
 }
 
 #[test]

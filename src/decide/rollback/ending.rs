@@ -53,7 +53,8 @@ pub(super) fn due(view: &View<'_>, status: &RollbackRequestStatus) -> Option<End
         let why = failed.message.clone().unwrap_or_default();
         return ending(Outcome::Failed, Reason::StepFailed, format!("step {} failed: {why}", failed.key));
     }
-    deadline(view)
+    // With the last step done only the verification is left, which has a limit of its own.
+    if status.verifying_since.is_some() { None } else { deadline(view) }
 }
 
 fn deadline(view: &View<'_>) -> Option<Ending> {

@@ -1,6 +1,6 @@
 //! The health policies that a verification names: whether they can be asked, and when they have looked again.
 
-use super::DEFAULT_VERIFICATION;
+use super::{stable_for, verification_limit};
 use crate::api::*;
 use std::time::Duration;
 
@@ -21,12 +21,13 @@ pub fn unfit(name: &str, found: Option<&HealthPolicy>, target: &str, verificatio
     if about != target {
         return Some(format!("HealthPolicy {name} is about DeploymentTarget {about}, not {target}: {change}"));
     }
-    let limit = verification.timeout.as_ref().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_VERIFICATION);
-    let again = looks_again_within(policy);
-    (again > limit).then(|| {
+    let (limit, again, stable) =
+        (verification_limit(verification), looks_again_within(policy), stable_for(verification));
+    (again.saturating_add(stable) > limit).then(|| {
         format!(
-            "HealthPolicy {name} looks again only within {} s, and verification gives up after {} s: make a new request with a longer verification.timeout",
+            "HealthPolicy {name} looks again only within {} s, then everything must hold for {} s, and verification gives up after {} s: make a new request with a longer verification.timeout",
             again.as_secs(),
+            stable.as_secs(),
             limit.as_secs()
         )
     })
@@ -52,6 +53,11 @@ mod tests {
     #[test]
     fn a_policy_that_can_never_be_gone_by_is_refused() {
         let of = |timeout: Option<&str>| Verification { timeout: timeout.map(Into::into), ..Verification::default() };
+        let stable = |timeout: &str| Verification { stable_for: Some("1h".into()), ..of(Some(timeout)) };
+        assert_eq!(unfit("pam", Some(&policy()), "shop", &stable("3907s")), None);
+        assert!(unfit("pam", Some(&policy()), "shop", &stable("3906s")).unwrap().contains("hold for 3600 s"));
+        let seldom = Verification { timeout: None, ..stable("1h") };
+        assert_eq!(unfit("pam", Some(&policy()), "shop", &seldom), None, "without a limit of its own it has two hours");
         let (some, none) = (policy(), None);
         for (found, target, timeout, said) in [
             (Some(&some), "shop", None, None),

@@ -72,7 +72,8 @@ fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
     };
     if let (Some(step), Some(plan)) = (own.clone().find(|step| !ended(step)), &plan) {
         // Whoever has these locks may count on the settings being as they are. A deletion does not wait for that.
-        return match status.locks.is_empty() && !view.is_deleted() {
+        let unlocked = |step: &PlannedStep| !status.locks.contains(&super::planning::resource(step));
+        return match own.clone().any(unlocked) && !view.is_deleted() {
             true => lock(view, status.clone(), own),
             false => put_back(view, status.clone(), plan, step),
         };
@@ -105,7 +106,7 @@ fn lock<'a>(
     mut status: RollbackRequestStatus,
     steps: impl Iterator<Item = &'a PlannedStep>,
 ) -> Decision {
-    let mut wanted: Vec<String> = steps.map(super::planning::resource).collect();
+    let mut wanted: Vec<String> = steps.map(super::planning::resource).chain(status.locks.iter().cloned()).collect();
     wanted.sort();
     wanted.dedup();
     match &view.facts.locks {

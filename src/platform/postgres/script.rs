@@ -108,7 +108,7 @@ BEGIN
     SELECT pg_catalog.format('DELETE FROM %s %s', c.oid::regclass, e.extcondition[place]) AS statement
     FROM pg_catalog.pg_extension e CROSS JOIN pg_catalog.generate_subscripts(e.extconfig, 1) AS place
       JOIN pg_catalog.pg_class c ON c.oid = e.extconfig[place]
-    WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'INSERT, DELETE')
+    WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'INSERT') AND pg_catalog.has_table_privilege(c.oid, 'DELETE')
     ORDER BY e.oid, place DESC
   LOOP
     EXECUTE each.statement;

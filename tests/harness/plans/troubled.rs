@@ -160,13 +160,6 @@ pub(super) fn failing() -> Vec<Row> {
             ..failed.clone()
         },
         Row {
-            name: "step-errs-undo",
-            parts: &[Flags, Netlify],
-            spec: r#"{"onStepFailure": "Undo"}"#,
-            trouble: &[("web", Trouble::Breaks("publish dep-2"))],
-            ..failed.clone()
-        },
-        Row {
             name: "half-written-undo",
             parts: &[Netlify],
             strategy: "Environment",
@@ -177,7 +170,7 @@ pub(super) fn failing() -> Vec<Row> {
         },
         Row {
             name: "right-missing-for-a-while",
-            trouble: &[("api", Trouble::Denies("roll back", 3))],
+            trouble: &[("api", Trouble::Denies("roll back", 2))],
             ends: Some(Outcome::Succeeded),
             ..failed.clone()
         },

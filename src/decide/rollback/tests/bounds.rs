@@ -97,6 +97,11 @@ fn a_run_has_its_whole_deadline_and_a_request_may_be_seen_at_its_last_second() {
     request.spec.deadline = Some("60s".into());
     assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_060)), ["02"]);
     assert_eq!(written(decided(&request, &held, &Facts::default(), 1_061)).1.outcome, Some(Outcome::Failed));
+    let mut done = request.clone();
+    let status = done.status.as_mut().unwrap();
+    status.verifying_since = Some(Time(at(1_050)));
+    status.steps = status.plan.iter().flat_map(|plan| &plan.steps).map(|step| verified(&step.key)).collect();
+    assert_eq!(decided(&done, &held, &Facts::default(), 1_061), Decision::Learn(Need::Verification));
     request.spec.deadline = None;
     request.spec.expires_at = Some(Time(at(1_000)));
     assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_010)), ["02"], "first seen at 1000");

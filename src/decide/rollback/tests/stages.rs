@@ -65,6 +65,14 @@ fn a_hold_is_not_taken_back_under_the_locks_of_another() {
     assert!(effects.is_empty() && write.status.steps.is_empty() && write.again > Duration::ZERO);
     assert_eq!(write.status.message.as_deref(), Some("Back at dep-3"), "how it ended stays said");
     assert!(write.situation.progress.unwrap().1.contains("waiting for RollbackRequest other"));
+    // The lock of something else is none of it.
+    let mut other = released.clone();
+    other.status.as_mut().unwrap().locks = vec!["netlify/site".into()];
+    let Decision::Learn(Need::Locks(wanted)) = decided(&other, &held, &Facts { locks: None, ..facts.clone() }, 1_010)
+    else {
+        panic!()
+    };
+    assert!(wanted.len() == 2 && wanted.contains(&"netlify/site".to_owned()), "{wanted:?}");
     // A deletion waits for nobody.
     released.metadata.deletion_timestamp = Some(Time(at(1_005)));
     let facts = Facts { locks: None, own_lock: None, ..facts };
