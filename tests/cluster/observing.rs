@@ -1,9 +1,12 @@
 //! DeploymentTarget: what it says, and what it says when something is wrong.
 
 use crate::objects::*;
+use crate::support::control_plane::client;
 use crate::support::scenario::Production;
 use crate::support::wait::until;
 use crate::support::world::World;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use savepoint::api::*;
 use serde_json::json;
 
@@ -123,13 +126,13 @@ async fn a_hold_whose_request_is_gone_ends() {
     world.apply(&production.objects(SHOP, "shop", "{}")).await;
     let _operator = world.start_operator();
     target_says(&world, "shop", ConditionType::Frozen, "False/NotFrozen").await;
+    let targets = Api::<DeploymentTarget>::namespaced(client(&world.operator_kubeconfig).await, SHOP);
     // Nobody put the setting back: its request was removed by force.
     let frozen = async |prior: &str| {
         let freeze = json!({"since": "2026-01-01T00:00:00Z", "holders": [{"name": "gone", "uid": "gone-uid", "components": ["frontend"]}],
             "settings": [{"component": "frontend", "name": "stop_builds", "prior": prior}]});
-        let patch = json!({"status": {"freeze": freeze}}).to_string();
-        let patch = ["-n", SHOP, "patch", "dtgt", "shop", "--subresource=status", "--type=merge", "-p", &patch];
-        world.kubectl().run(&patch).await.unwrap();
+        let patch = Patch::Merge(json!({"status": {"freeze": freeze}}));
+        targets.patch_status("shop", &PatchParams::default(), &patch).await.unwrap();
     };
     frozen("true").await;
     let message = target_says(&world, "shop", ConditionType::Frozen, "True/FrozenByRollback").await;

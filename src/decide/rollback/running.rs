@@ -2,6 +2,7 @@
 
 use super::facts::{Need, Safety, SafetyState, View};
 use super::next::{go_on as next_go_on, go_on_after, stall, wait};
+use super::step::is_of_undo;
 use super::{
     Decision, Effect, SafetyOrder, StepDecision, TargetChange, asking, ending, failover, is_open, look, planning,
     record,
@@ -263,7 +264,7 @@ fn rolled_away(view: &View<'_>, steps: &[&PlannedStep]) -> Vec<Effect> {
         let Change::RollBackDeploy { deploy, live, .. } = &step.change else { continue };
         let entry = |deploy: &String| RolledAwayDeploy { component: step.component.clone(), deploy: deploy.clone() };
         left.retain(|one| *one != entry(deploy));
-        let undo = step.key.starts_with("undo-");
+        let undo = is_of_undo(step);
         if let Some(live) = live.as_ref().filter(|live| !undo && !left.contains(&entry(live))) {
             left.push(entry(live));
         }

@@ -194,13 +194,23 @@ fn unknown(view: &StepView<'_>, record: &StepRecord, progress: &Progress) -> Ste
     }
 }
 
+/// Whether a step belongs to an undo: its key says so.
+pub(super) fn is_of_undo(step: &PlannedStep) -> bool {
+    step.key.starts_with("undo-")
+}
+
+/// Whether a step ends a hold: its key says so.
+fn is_of_release(step: &PlannedStep) -> bool {
+    step.key.starts_with("release-")
+}
+
 /// Whether a call that came to nothing again is not repeated any more, because the step's time is up.
 ///
 /// The first call that was sent at all ends nothing: the time before it may have gone by waiting for a right. And whatever lets go of
 /// production is tried for as long as it takes: nobody is helped by one that stays held. (Of an undo, a person is asked.)
 fn gives_up(view: &StepView<'_>, record: &StepRecord) -> bool {
-    let resumes = matches!(view.step.change, Change::ResumeWrites {}) && !view.step.key.starts_with("undo-");
-    let lets_go = resumes || view.step.key.starts_with("release-");
+    let resumes = matches!(view.step.change, Change::ResumeWrites {}) && !is_of_undo(view.step);
+    let lets_go = resumes || is_of_release(view.step);
     view.late && (record.attempt > 1 || view.step.may_fail) && !lets_go
 }
 

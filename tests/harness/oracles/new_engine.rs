@@ -151,8 +151,9 @@ pub fn at_end(state: &mut State) {
     let said = status["message"].as_str().unwrap_or_default().contains("held off") || state.memory.told_held_off;
     // What a process does that was stopped before, nobody sees any more.
     let paused = state.things.models.values().any(|model| model.truth.paused) && !state.had_two_leaders();
-    // To say so is enough only where a platform would not let it in.
-    if paused && !(said && state.play.troubled) && status["question"].is_null() {
+    // To say so is enough only where a platform would not let it in, or where nobody knows what became of a restore.
+    let excused = state.play.troubled || state.memory.asked;
+    if paused && !(said && excused) && status["question"].is_null() {
         state.violate("the application is let in again", "it is still held off");
     }
     let Some(run) = &run else { return };
