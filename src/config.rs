@@ -33,6 +33,10 @@ pub struct Config {
     /// Private or loopback network that `http` checks, feature flags and hooks may reach: `10.1.0.0/16`. May be repeated. None by default.
     #[arg(long = "allow-cidr")]
     pub allowed_cidrs: Vec<ipnet::IpNet>,
+    /// File of root certificates (PEM) in place of those of the image, for the client programs of PostgreSQL. Said by `SSL_CERT_FILE` alone,
+    /// and not by a flag: that is where our own connections look.
+    #[arg(long, env = "SSL_CERT_FILE", hide = true)]
+    pub root_certificates: Option<PathBuf>,
     /// Longest time for one call to a platform, at most 20s.
     #[arg(long, default_value = "20s", value_parser = duration)]
     pub call_deadline: Duration,

@@ -41,7 +41,11 @@ async fn run(config: Config) -> Result<(), Ended> {
         allowed_endpoints: config.allowed_endpoints.clone(),
         addresses: AddressPolicy { allowed: config.allowed_cidrs.clone(), api_server },
         call_deadline: config.call_deadline,
-        postgres: PostgresOptions { allowed_cidrs: config.allowed_cidrs.clone(), ..PostgresOptions::default() },
+        postgres: PostgresOptions {
+            allowed_cidrs: config.allowed_cidrs.clone(),
+            root_certificates: config.root_certificates.clone(),
+            ..PostgresOptions::default()
+        },
         ..GatewayOptions::default()
     })?;
     let admin = Admin {

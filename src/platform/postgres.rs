@@ -37,6 +37,8 @@ pub struct PostgresOptions {
     pub allowed_cidrs: Vec<IpNet>,
     /// Folders of client programs. `None`: where distributions put them.
     pub client_folders: Option<Vec<PathBuf>>,
+    /// File of root certificates that client programs trust. `None`: that of the distribution.
+    pub root_certificates: Option<PathBuf>,
 }
 
 /// What all databases of this process share.
@@ -90,7 +92,7 @@ impl Postgres {
     }
 
     async fn programs(&self, major: u32, operation: &'static str) -> Result<Programs> {
-        Programs::find(self.shared.options.client_folders.as_deref(), major, operation).await
+        Programs::find(&self.shared.options, major, operation).await
     }
 
     /// No call waits longer than the deadline of calls.

@@ -44,8 +44,8 @@ fn arguments_are_flags_of_the_operator() {
         let config = Config::try_parse_from(std::iter::once("savepoint".to_owned()).chain(arguments.clone()));
         config.unwrap_or_else(|error| panic!("{arguments:?}: {error}")).check().unwrap();
     }
-    // Nothing is reachable by a flag that the chart cannot set. These two come from the pod, by its environment.
-    let from_the_pod = ["namespace", "replica", "help", "version"];
+    // Nothing is reachable by a flag that the chart cannot set. These come from the pod, by its environment.
+    let from_the_pod = ["namespace", "replica", "root-certificates", "help", "version"];
     let everything = arguments(&rendered(EVERYTHING));
     for flag in Config::command().get_arguments().filter_map(|argument| argument.get_long()) {
         let set = everything.iter().any(|argument| argument.starts_with(&format!("--{flag}=")));

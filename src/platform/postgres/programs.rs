@@ -1,9 +1,9 @@
 //! The client programs of PostgreSQL: which of them fits, and how they are started. No secret is ever an argument.
 
+use super::PostgresOptions;
 use super::address::{Address, Host, Route};
 use super::connection::error;
 use crate::platform::{ErrorKind, Result};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
@@ -24,16 +24,18 @@ const ROOTS: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/cer
 pub(super) struct Programs {
     folder: PathBuf,
     pub major: u32,
+    /// File of root certificates that was named.
+    roots: Option<PathBuf>,
 }
 
 impl Programs {
     /// Those of the smallest major version that is not older than `server`: a newer one may write what an older server does not know.
-    pub async fn find(folders: Option<&[PathBuf]>, server: u32, operation: &'static str) -> Result<Self> {
-        let places = folders.map_or_else(usual_folders, <[PathBuf]>::to_vec);
+    pub async fn find(options: &PostgresOptions, server: u32, operation: &'static str) -> Result<Self> {
+        let places = options.client_folders.clone().unwrap_or_else(usual_folders);
         let mut found = Vec::new();
         for folder in places {
             if let Some(major) = major_of(&folder).await {
-                found.push(Self { folder, major });
+                found.push(Self { folder, major, roots: options.root_certificates.clone() });
             }
         }
         found.sort_by_key(|programs| programs.major);
@@ -68,7 +70,7 @@ impl Programs {
         }
         match route {
             Route::Tls(_) => {
-                let roots = roots(std::env::var_os("SSL_CERT_FILE")).ok_or_else(|| {
+                let roots = roots(self.roots.clone()).ok_or_else(|| {
                     error(
                         "connect",
                         ErrorKind::NotAllowed,
@@ -97,10 +99,10 @@ impl Programs {
     }
 }
 
-/// The file of root certificates: the one that is named where our own connections look as well, else that of the distribution.
-fn roots(named: Option<OsString>) -> Option<PathBuf> {
+/// The file of root certificates: the one that was named, else that of the distribution.
+fn roots(named: Option<PathBuf>) -> Option<PathBuf> {
     let usual = || ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
-    named.filter(|path| !path.is_empty()).map(PathBuf::from).or_else(usual)
+    named.or_else(usual)
 }
 
 /// Folders in which `pg_dump` lies.
@@ -138,8 +140,7 @@ mod tests {
     #[test]
     fn programs_trust_whom_our_own_connections_trust() {
         let own = PathBuf::from("/etc/own/ca.pem");
-        assert_eq!(roots(Some(own.clone().into())), Some(own));
-        assert_eq!(roots(Some(OsString::new())), roots(None));
+        assert_eq!(roots(Some(own.clone())), Some(own));
         assert!(roots(None).is_none_or(|path| ROOTS.iter().any(|usual| path == Path::new(usual))));
     }
 }
