@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Longest time for one rollback with its kill.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How often it is looked at: looking takes more of two cores than the rollback does.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What one rollback came to.
 #[derive(Debug, Default)]
@@ -106,7 +108,7 @@ impl Loop<'_> {
             if self.look(&name, &mut verdict, mortal.since).await {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            tokio::time::sleep(LOOK).await;
         }
         let now = self.effects().await;
         (verdict.keyless, verdict.restores) = (now.0 - keyless, now.1 - restores);
@@ -174,7 +176,7 @@ impl Loop<'_> {
             if (verdict.stuck.is_empty() && verdict.locks == 0) || Instant::now() > ends {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(LOOK).await;
         }
     }
 }
