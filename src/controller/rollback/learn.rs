@@ -1,6 +1,7 @@
 //! Fetch: what a decision asked for, read and put into the facts.
 
-use super::{Reconcile, locks, planning, safety, steps, verify};
+use super::steps::{self, At};
+use super::{Reconcile, locks, planning, safety, verify};
 use crate::api::{PlannedStep, StepState};
 use crate::controller::run::Failure;
 use crate::decide::rollback::{Need, StepFacts, record};
@@ -41,7 +42,7 @@ impl Reconcile<'_> {
     async fn read_steps(&mut self, steps: Vec<PlannedStep>) -> Result<(), Failure> {
         let Some(target) = &self.target else { return Err(Failure::Bug("a step without a target".into())) };
         let (reads, request) = (&self.reads, &self.request);
-        let read = join_all(steps.iter().map(|step| steps::read(reads, request, target, step))).await;
+        let read = join_all(steps.iter().map(|step| steps::read(At { reads, request, target, step }))).await;
         for (step, read) in steps.into_iter().zip(read) {
             let (reading, opened) = read?;
             let facts = self.timed(&step, reading);

@@ -24,20 +24,30 @@ pub(super) struct Opened {
     data: Option<StoredData>,
 }
 
+/// A step, and what it is read with.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub reads: &'a Reads<'a>,
+    pub request: &'a RollbackRequest,
+    pub target: &'a DeploymentTarget,
+    pub step: &'a PlannedStep,
+}
+
+impl<'a> At<'a> {
+    /// What is known of the step.
+    fn known(&self) -> Option<&'a StepRecord> {
+        rollback::record(self.request.status.as_ref()?, &self.step.key)
+    }
+}
+
 /// Opens the component of a step and reads where the step stands.
-pub(super) async fn read(
-    reads: &Reads<'_>,
-    request: &RollbackRequest,
-    target: &DeploymentTarget,
-    step: &PlannedStep,
-) -> Result<(Reading, Option<Opened>), Failure> {
-    let status = request.status.as_ref();
-    let tries = status.and_then(|status| rollback::record(status, &step.key)).map_or(0, |record| record.attempt);
-    let opened = match open(reads, request, target, step).await? {
+pub(super) async fn read(at: At<'_>) -> Result<(Reading, Option<Opened>), Failure> {
+    let tries = at.known().map_or(0, |record| record.attempt);
+    let opened = match open(at).await? {
         Ok(opened) => opened,
         Err(refusal) => return Ok((refused(refusal), None)),
     };
-    let reading = match opened.progress(reads, request, target, step, tries).await? {
+    let reading = match opened.progress(at, tries).await? {
         Ok(progress) => Reading::Progress(progress),
         Err(refusal) => refused(refusal),
     };
@@ -45,14 +55,9 @@ pub(super) async fn read(
 }
 
 /// Reads a step that has ended well once more: what it wrote must still be there.
-pub(super) async fn read_back(
-    reads: &Reads<'_>,
-    request: &RollbackRequest,
-    target: &DeploymentTarget,
-    step: &PlannedStep,
-) -> Result<Result<Progress, Refusal>, Failure> {
-    match open(reads, request, target, step).await? {
-        Ok(opened) => opened.progress(reads, request, target, step, 1).await,
+pub(super) async fn read_back(at: At<'_>) -> Result<Result<Progress, Refusal>, Failure> {
+    match open(at).await? {
+        Ok(opened) => opened.progress(at, 1).await,
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -71,12 +76,8 @@ fn refused(refusal: Refusal) -> Reading {
 }
 
 /// Opens the component of a step, with the values that it writes.
-async fn open(
-    reads: &Reads<'_>,
-    request: &RollbackRequest,
-    target: &DeploymentTarget,
-    step: &PlannedStep,
-) -> Result<Result<Opened, Refusal>, Failure> {
+async fn open(at: At<'_>) -> Result<Result<Opened, Refusal>, Failure> {
+    let At { reads, request, target, step } = at;
     let found = target.spec.components.iter().find(|component| component.name == step.component);
     let Some(component) = found.cloned() else {
         let text = format!("the target no longer has component {}", step.component);
@@ -94,13 +95,12 @@ async fn open(
         Ok(values) => values,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let status = request.status.clone().unwrap_or_default();
-    let known = rollback::record(&status, &step.key);
+    let known = at.known();
     let data = match data(reads.context, target, step, known.is_some_and(|record| record.intent.is_some())).await? {
         Ok(data) => data,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let output = known.and_then(|record| record.output.clone()).or_else(|| made_before(&status, step));
+    let output = known.and_then(|record| record.output.clone()).or_else(|| made_before(request.status.as_ref()?, step));
     // A restore leaves its mark under the id of its attempt, whatever became of the answer.
     let restores = matches!(step.change, Change::RestoreData { .. });
     let attempt = known.and_then(|record| record.intent.as_ref()).filter(|_| restores).map(|intent| intent.id.clone());
@@ -144,22 +144,15 @@ impl Opened {
     }
 
     /// Where the change stands; drift of variables is told by digest.
-    async fn progress(
-        &self,
-        reads: &Reads<'_>,
-        request: &RollbackRequest,
-        target: &DeploymentTarget,
-        step: &PlannedStep,
-        tries: i64,
-    ) -> Result<Result<Progress, Refusal>, Failure> {
+    async fn progress(&self, at: At<'_>, tries: i64) -> Result<Result<Progress, Refusal>, Failure> {
+        let step = at.step;
         let failed = |error| Refusal::from_platform(&step.component, &error);
         let progress = match self.platform.inspect(&step.change, self.context()).await {
             Ok(progress) => progress,
             Err(error) => return Ok(Err(failed(error))),
         };
         let is_hook = matches!(step.change, Change::RunHook { .. });
-        let known = request.status.as_ref().and_then(|status| rollback::record(status, &step.key));
-        let is_begun = known.is_some_and(|record| record.intent.is_some());
+        let is_begun = at.known().is_some_and(|record| record.intent.is_some());
         if !is_hook && matches!(progress, Progress::NotStarted | Progress::Done { .. }) {
             // Before anything is sent, and before anything is believed: is this still what the plan is about?
             match self.platform.observe().await {
@@ -181,17 +174,11 @@ impl Opened {
         if progress != Progress::NotStarted || !matches!(step.change, Change::SetEnvironment { .. }) {
             return Ok(Ok(progress));
         }
-        self.environment_drift(reads, request, target, step, tries).await
+        self.environment_drift(at, tries).await
     }
 
-    async fn environment_drift(
-        &self,
-        reads: &Reads<'_>,
-        request: &RollbackRequest,
-        target: &DeploymentTarget,
-        step: &PlannedStep,
-        tries: i64,
-    ) -> Result<Result<Progress, Refusal>, Failure> {
+    async fn environment_drift(&self, at: At<'_>, tries: i64) -> Result<Result<Progress, Refusal>, Failure> {
+        let At { reads, step, .. } = at;
         let Some(key) = reads.context.digest_key.as_ref() else { return Ok(Err(facts::no_key())) };
         let digest_names = |entries: &BTreeMap<String, String>| key.names_and_digests(entries);
         let now = match facts::read_variables(reads.context, &self.component, self.platform.as_ref()).await {
@@ -201,7 +188,7 @@ impl Opened {
         // What is as planned needs no backup to be opened.
         let mut found = drift(&step.change, &now, &Begins::AsPlanned, &digest_names);
         if found.is_some() {
-            let begins = match self.begins(reads, request, target, step, tries).await? {
+            let begins = match self.begins(at, tries).await? {
                 Ok(begins) => begins,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -211,14 +198,8 @@ impl Opened {
     }
 
     /// What the step may find: a first try the planned state, a later one its own half-written work, an undo that of the step which it undoes.
-    async fn begins(
-        &self,
-        reads: &Reads<'_>,
-        request: &RollbackRequest,
-        target: &DeploymentTarget,
-        step: &PlannedStep,
-        tries: i64,
-    ) -> Result<Result<Begins, Refusal>, Failure> {
+    async fn begins(&self, at: At<'_>, tries: i64) -> Result<Result<Begins, Refusal>, Failure> {
+        let At { reads, request, target, step } = at;
         let wanted = values::digests(reads.context, &self.values);
         let other = match undone(request, step) {
             Some(undone) => match values::values(reads, request, target, undone).await? {

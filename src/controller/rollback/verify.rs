@@ -3,7 +3,7 @@
 //! RBAC: `healthpolicies` get.
 
 use super::reads::Reads;
-use super::steps;
+use super::steps::{self, At};
 use crate::api::*;
 use crate::clock::now;
 use crate::controller::run::Failure;
@@ -27,7 +27,7 @@ pub(super) async fn verify(
     let all: Vec<&PlannedStep> = status.plan.iter().flat_map(|plan| &plan.steps).collect();
     let steps: Vec<PlannedStep> =
         all.iter().copied().filter(ended_well).filter_map(|step| that_still_holds(&all, step)).collect();
-    let read = steps.iter().map(|step| steps::read_back(reads, request, target, step));
+    let read = steps.iter().map(|step| steps::read_back(At { reads, request, target, step }));
     for (step, progress) in steps.iter().zip(try_join_all(read).await?) {
         if let Some(finding) = finding(step, progress) {
             return Ok(finding);
