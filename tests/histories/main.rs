@@ -159,6 +159,7 @@ fn comes_to_rest(world: &mut World) {
     for turn in 0..3_000 {
         if turn == 1_500 {
             restores_end(world);
+            world.busy = false; // whoever else has the locks has a deadline as well
         }
         match once(world) {
             Came::Again(wait) if wait.is_zero() => at_once += 1,

@@ -33,10 +33,8 @@ pub(super) fn due(view: &View<'_>, status: &RollbackRequestStatus) -> Option<End
     }
     let seen = status.started.as_ref().map_or(view.now, |time| time.0);
     if let Some(expires) = request.spec.expires_at.as_ref().filter(|expires| seen > expires.0) {
-        let words = format!(
-            "first seen after spec.expiresAt ({}): nothing was done; make a new request if it is still wanted",
-            expires.0
-        );
+        let words =
+            format!("first seen after spec.expiresAt ({}): make a new request if it is still wanted", expires.0);
         return ending(Outcome::Expired, Reason::Expired, words);
     }
     if status.undo.is_some() {

@@ -95,10 +95,8 @@ pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: 
     };
     // A yes that is seen later than the request is valid is none, and nobody waits for one any longer.
     if let Some(expires) = expires.filter(|_| !in_time) {
-        let words = format!(
-            "not confirmed by spec.expiresAt ({}): nothing was done; make a new request if it is still wanted",
-            expires.0
-        );
+        let words =
+            format!("not confirmed by spec.expiresAt ({}): make a new request if it is still wanted", expires.0);
         return end(view, status, Outcome::Expired, Reason::Expired, &words);
     }
     match said {
