@@ -4,7 +4,7 @@ use super::facts::View;
 use super::next::{go_on, stall};
 use super::running::log;
 use super::step::makes_something;
-use super::{Decision, Reading, StepDecision, StepView, answer, decide_step, is_open, record};
+use super::{Decision, Reading, StepDecision, StepView, answer, decide_step, is_open, record, steps_of};
 use crate::api::*;
 use crate::decide::step_log::StepEvent;
 
@@ -54,8 +54,7 @@ fn how_to_answer(view: &View<'_>, plan: &Plan, attempt: &str, names_output: bool
 /// The target is gone while calls are open: only a person's answers settle them.
 pub(super) fn orphaned(view: &View<'_>, status: &RollbackRequestStatus, why: &str) -> Option<Decision> {
     let plan = status.plan.as_ref()?;
-    let steps = plan.steps.iter().chain(status.undo.iter().flat_map(|undo| &undo.steps)).chain(&plan.release);
-    let open = steps.filter(|step| record(status, &step.key).is_some_and(is_open));
+    let open = steps_of(status).chain(&plan.release).filter(|step| record(status, &step.key).is_some_and(is_open));
     for step in open {
         let known = record(status, &step.key);
         let intent = known.and_then(|record| record.intent.as_ref());

@@ -7,6 +7,7 @@ use super::{Consent, Decision, Effect, Situation, TargetChange, Write, consent};
 use crate::api::*;
 use crate::decide::plan;
 use crate::decide::verdict::{elapsed, is_within};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How often a queued request looks whether its turn has come.
@@ -37,10 +38,12 @@ pub fn resource(step: &PlannedStep) -> String {
 
 /// The platform resources of a plan, as they are locked.
 pub fn resources(plan: &Plan) -> Vec<String> {
-    let mut names: Vec<String> = plan.steps.iter().map(resource).collect();
-    names.sort();
-    names.dedup();
-    names
+    each_once(plan.steps.iter().map(resource))
+}
+
+/// Resources in the order in which they are locked, each once.
+pub(super) fn each_once(resources: impl Iterator<Item = String>) -> Vec<String> {
+    resources.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Makes the plan, once nobody else holds its resources.

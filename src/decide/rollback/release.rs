@@ -3,7 +3,7 @@
 use super::ending::held_off;
 use super::facts::{Need, View};
 use super::next::{go_on_after, wait};
-use super::{Decision, Effect, StepDecision, TargetChange, look, record, running, what_was_done};
+use super::{Decision, Effect, StepDecision, TargetChange, look, planning, record, running, what_was_done};
 use crate::api::*;
 use crate::decide::conditions::clip;
 use crate::decide::freeze;
@@ -72,7 +72,7 @@ fn release(view: &View<'_>, mut status: RollbackRequestStatus) -> Decision {
     };
     if let (Some(step), Some(plan)) = (own.clone().find(|step| !ended(step)), &plan) {
         // Whoever has these locks may count on the settings being as they are. A deletion does not wait for that.
-        let unlocked = |step: &PlannedStep| !status.locks.contains(&super::planning::resource(step));
+        let unlocked = |step: &PlannedStep| !status.locks.contains(&planning::resource(step));
         return match own.clone().any(unlocked) && !view.is_deleted() {
             true => lock(view, status.clone(), own),
             false => put_back(view, status.clone(), plan, step),
@@ -106,9 +106,7 @@ fn lock<'a>(
     mut status: RollbackRequestStatus,
     steps: impl Iterator<Item = &'a PlannedStep>,
 ) -> Decision {
-    let mut wanted: Vec<String> = steps.map(super::planning::resource).chain(status.locks.iter().cloned()).collect();
-    wanted.sort();
-    wanted.dedup();
+    let wanted = planning::each_once(steps.map(planning::resource).chain(status.locks.iter().cloned()));
     match &view.facts.locks {
         None => Decision::Learn(Need::Locks(wanted)),
         Some(Some(place)) => {

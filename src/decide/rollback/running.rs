@@ -351,16 +351,16 @@ fn waiting(view: &View<'_>, status: &RollbackRequestStatus, decided: &[(&Planned
             _ => None,
         })
         .collect();
+    let lacks = |(step, _): &(&PlannedStep, _)| view.facts.steps.get(&step.key).is_some_and(|facts| facts.lacks_right);
+    if !decided.is_empty() && decided.iter().all(lacks) {
+        return stall(status.clone(), Reason::PermissionDenied, words.join("; "));
+    }
     // A step that may not begin yet is left alone until then, unless it may be given up before; what others have under way is looked at
     // all the same.
     let begin_in = |step: &PlannedStep| view.facts.steps.get(&step.key).map(|facts| facts.begin_in);
     let look = |(step, _): &(&PlannedStep, _)| begin_in(step).filter(|left| !left.is_zero() && !step.may_fail);
     let looks = decided.iter().map(|one| look(one).unwrap_or_else(|| next_look(view, status, decided)));
     let again = looks.min().unwrap_or(view.limits.poll_interval);
-    let lacks = |(step, _): &(&PlannedStep, _)| view.facts.steps.get(&step.key).is_some_and(|facts| facts.lacks_right);
-    if !decided.is_empty() && decided.iter().all(lacks) {
-        return stall(status.clone(), Reason::PermissionDenied, words.join("; "));
-    }
     wait(status.clone(), Reason::RollingBack, words.join("; "), again)
 }
 
