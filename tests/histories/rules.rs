@@ -1,6 +1,6 @@
 //! What must hold of every decision, whatever the history.
 
-use crate::world::{Truth, World};
+use super::world::{Truth, World};
 use savepoint::api::*;
 use savepoint::decide::rollback::*;
 

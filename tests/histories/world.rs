@@ -1,7 +1,7 @@
 //! A tiny pure world that carries out decisions: one request, its target, its platforms, a clock.
 
-use crate::rules;
-use crate::shape::{Shape, at, target};
+use super::rules;
+use super::shape::{Shape, at, target};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use savepoint::api::*;
 use savepoint::decide::facts::Progress;
