@@ -255,4 +255,6 @@ pub fn needs_confirmation(plan: &Plan, policy: Confirm, replans: i64) -> bool {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

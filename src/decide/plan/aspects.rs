@@ -285,13 +285,7 @@ mod tests {
 
     #[test]
     fn what_a_request_does_not_concern_is_told_with_what_to_change() {
-        let request = |more: serde_json::Value| {
-            let mut spec = json!({"targetRef": {"name": "t"}, "reason": "r"});
-            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            RollbackRequest::new("r", serde_json::from_value(spec).unwrap())
-        };
-        let component = json!({"name": "c", "role": "Backend", "render": {"serviceId": "s"}});
-        let target = DeploymentTarget::new("t", serde_json::from_value(json!({"components": [component]})).unwrap());
+        let target = target("Backend", false, &[]);
         let says = |more: serde_json::Value, word: &str| {
             let request = request(more);
             let (one, all) =
@@ -336,5 +330,77 @@ mod tests {
             !of("ApiError", "Cache", false, named.clone()).code && of("ApiError", "Cache", true, named.clone()).code
         );
         assert_eq!(of("ApiError", "Backend", false, named).flags, Flags::Off);
+    }
+
+    fn request(more: serde_json::Value) -> RollbackRequest {
+        let mut spec = json!({"targetRef": {"name": "t"}, "reason": "r"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        RollbackRequest::new("r", serde_json::from_value(spec).unwrap())
+    }
+
+    /// A target of one component `c`, with failovers of those components in force.
+    fn target(role: &str, declares_failover: bool, failed_over: &[&str]) -> DeploymentTarget {
+        let mut component = json!({"name": "c", "role": role, "render": {"serviceId": "s"}});
+        if declares_failover {
+            component["failover"] = json!({"environment": {"A": "1"}});
+        }
+        let mut target =
+            DeploymentTarget::new("t", serde_json::from_value(json!({"components": [component]})).unwrap());
+        let pinned = json!({"name": "n", "uid": "u"});
+        let failover = |name: &&str| json!({"component": name, "since": "2026-11-20T14:00:00Z", "request": pinned, "backup": pinned});
+        let failovers: Vec<serde_json::Value> = failed_over.iter().map(failover).collect();
+        let failovers = serde_json::from_value(json!(failovers)).unwrap();
+        target.status = Some(DeploymentTargetStatus { failovers, ..DeploymentTargetStatus::default() });
+        target
+    }
+
+    #[test]
+    fn what_declares_a_failover_fails_over_and_what_failed_over_comes_back() {
+        let failing = |more: serde_json::Value, declares: bool, failed_over: &[&str]| {
+            let target = target("Backend", declares, failed_over);
+            aspects(&request(more), &target, &target.spec.components[0], CAN)
+        };
+        let of = |way| Aspects { failover: Some(way), ..Aspects::default() };
+        let stays = Aspects::default();
+        let over = || json!({"strategy": "Failover"});
+        assert_eq!(failing(over(), true, &[]), of(Failing::Over));
+        assert_eq!(failing(over(), false, &["c"]), stays);
+        let back = || json!({"strategy": "Failback"});
+        assert_eq!(failing(back(), true, &["c"]), of(Failing::Back));
+        assert_eq!(failing(back(), false, &["c"]), of(Failing::Back), "it is declared no more");
+        assert_eq!(failing(back(), true, &["another"]), stays);
+        let named = || json!({"strategy": "Failback", "to": {"backupRef": {"name": "good"}}});
+        assert_eq!(failing(named(), true, &[]), of(Failing::Back), "the request says from where");
+        assert_eq!(failing(named(), false, &[]), stays);
+    }
+
+    #[test]
+    fn what_has_the_role_or_the_failover_is_told_that_its_platform_lacks_the_rest() {
+        let says = |more: serde_json::Value, target: DeploymentTarget| {
+            let request = request(more);
+            (unconcerned(&request, &target, &target.spec.components[0]), nothing_concerned(&request, &target))
+        };
+        let platform = |strategy: &str| {
+            format!(
+                "component c: its platform has nothing that strategy {strategy} restores: leave it out of spec.components, or take \
+                 another strategy"
+            )
+        };
+        let nothing = |strategy: &str| {
+            format!("no component of the target has anything that strategy {strategy} restores: take another strategy")
+        };
+        let both = |strategy: &str| (platform(strategy), nothing(strategy));
+        assert_eq!(says(json!({"strategy": "Failover"}), target("Backend", true, &[])), both("Failover"));
+        assert_eq!(says(json!({"strategy": "Failback"}), target("Backend", true, &["c"])), both("Failback"));
+        let (one, all) = says(json!({"strategy": "Failback"}), target("Backend", true, &["another"]));
+        assert_eq!(one, "component c: no failover of it is in force: leave it out of spec.components");
+        assert_eq!(all, nothing("Failback"));
+        let auto = |issue: &str| json!({"strategy": "Auto", "issue": issue, "to": {"previous": {}}});
+        assert_eq!(says(auto("ApiError"), target("Backend", false, &[])), both("Auto"));
+        let (one, all) = says(auto("SecurityVulnerability"), target("Database", false, &[]));
+        assert_eq!(one, platform("Auto"), "a database that is named has the role");
+        assert!(all.contains("issue SecurityVulnerability concerns roles Frontend and Backend"), "{all}");
+        let code = json!({"strategy": "Code", "issue": "UiBug", "to": {"previous": {}}});
+        assert_eq!(says(code, target("Backend", true, &[])), both("Code"), "an issue is a matter of Auto alone");
     }
 }

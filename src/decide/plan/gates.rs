@@ -256,3 +256,6 @@ fn held_then<'a>(
     let fitting = facts.backups.iter().filter(|backup| is_of_then(facts, &goals.components, backup));
     chosen.chain(fitting).find_map(held)
 }
+
+#[cfg(test)]
+mod tests;

@@ -400,3 +400,6 @@ fn add_branches(facts: &PlanFacts<'_>, goals: &mut Goals) -> Result<(), PlanRefu
 pub(super) fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,164 +1,6 @@
+use super::samples::*;
 use super::*;
-use crate::decide::facts::{Deploy, Variable};
-
-/// A digest that is stable in tests.
-fn digest_names(entries: &BTreeMap<String, String>) -> String {
-    crate::keyed_digest::sha256_hex(format!("{entries:?}").as_bytes())
-}
-
-fn deploy(id: &str, commit: &str) -> Deploy {
-    Deploy { id: id.into(), commit: Some(commit.into()), state: "live".into(), can_return: true, ..Deploy::default() }
-}
-
-fn variables(entries: &[(&str, &str)]) -> Variables {
-    let readable = |value: &str| match value {
-        "?" => Variable::Opaque,
-        value => Variable::Readable { digest: value.into() },
-    };
-    entries.iter().map(|(name, value)| ((*name).into(), readable(value))).collect()
-}
-
-const ALL: Capabilities = Capabilities {
-    environment: true,
-    roll_back: true,
-    redeploy: true,
-    freeze: true,
-    move_branch: false,
-    flags: false,
-    data: false,
-};
-
-fn backend() -> ComponentFacts {
-    ComponentFacts {
-        name: "backend".into(),
-        role: Role::Backend,
-        platform: PlatformName::Render,
-        depends_on: vec![],
-        capabilities: ALL,
-        observation: Observation {
-            resource: "srv-1".into(),
-            current: Some(deploy("dep-2", "bbbb")),
-            newest: Some("dep-2".into()),
-            deploys: vec![deploy("dep-2", "bbbb"), deploy("dep-1", "aaaa"), deploy("dep-0", "0000")],
-            settings: [("autoDeploy".to_owned(), "yes".to_owned())].into(),
-            ..Observation::default()
-        },
-        variables: variables(&[("A", "1"), ("B", "2"), ("NEW", "9"), ("MASKED", "?")]),
-        branch: None,
-        aspects: Aspects::default(),
-        failover: None,
-        failover_redeploys: false,
-        hooks: vec![],
-    }
-}
-
-fn source(mode: BranchRollback) -> ComponentFacts {
-    let branch = GithubSpec {
-        owner: "o".into(),
-        repository: "r".into(),
-        branch: "main".into(),
-        rollback: mode,
-        ref_prefix: "refs/savepoint".into(),
-    };
-    ComponentFacts {
-        name: "source".into(),
-        role: Role::Source,
-        platform: PlatformName::Github,
-        capabilities: Capabilities { move_branch: true, ..Capabilities::default() },
-        observation: Observation {
-            resource: "R_1:refs/heads/main".into(),
-            current: Some(deploy("bbbb", "bbbb")),
-            newest: None,
-            deploys: vec![deploy("bbbb", "bbbb")],
-            settings: BTreeMap::new(),
-            ..Observation::default()
-        },
-        variables: Variables::new(),
-        branch: Some(branch),
-        ..backend()
-    }
-}
-
-fn request(to: RollbackTo, strategy: Strategy) -> RollbackRequest {
-    let spec = serde_json::json!({"targetRef": {"name": "t"}, "reason": "r", "strategy": strategy});
-    let mut request = RollbackRequest::new("back", serde_json::from_value(spec).unwrap());
-    request.spec.to = Some(to);
-    request.metadata.uid = Some("request-uid".into());
-    request.metadata.creation_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::from_second(1_700_000_000).unwrap()));
-    request
-}
-
-fn target() -> DeploymentTarget {
-    let mut target = DeploymentTarget::new("t", serde_json::from_value(serde_json::json!({"components": []})).unwrap());
-    target.metadata.uid = Some("target-uid".into());
-    target
-}
-
-fn backup() -> BackupFacts {
-    let backend = BackupComponentFacts {
-        resource: "srv-1".into(),
-        deploy: Some("dep-1".into()),
-        commit: Some("aaaa".into()),
-        variables: Some(variables(&[("A", "1"), ("B", "old"), ("GONE", "3"), ("MASKED", "?")])),
-        ..BackupComponentFacts::default()
-    };
-    let source = BackupComponentFacts {
-        resource: "R_1:refs/heads/main".into(),
-        commit: Some("aaaa".into()),
-        ..BackupComponentFacts::default()
-    };
-    BackupFacts {
-        pinned: PinnedRef { name: "good".into(), uid: "backup-uid".into() },
-        finished: None,
-        healthy: false,
-        components: [("backend".into(), backend), ("source".into(), source)].into(),
-    }
-}
-
-fn to_backup() -> RollbackTo {
-    RollbackTo { backup_ref: Some(LocalRef { name: "good".into() }), ..RollbackTo::default() }
-}
-
-fn to_previous() -> RollbackTo {
-    RollbackTo { previous: Some(Empty {}), ..RollbackTo::default() }
-}
-
-fn plan(to: RollbackTo, strategy: Strategy, components: Vec<ComponentFacts>) -> Result<Plan, PlanRefusal> {
-    plan_for(&target(), to, strategy, components)
-}
-
-fn plan_for(
-    target: &DeploymentTarget,
-    to: RollbackTo,
-    strategy: Strategy,
-    components: Vec<ComponentFacts>,
-) -> Result<Plan, PlanRefusal> {
-    let request = request(to, strategy);
-    build_for(&request, target, components, vec![backup()])
-}
-
-/// The plan, with each component as the target would have it.
-fn build_for(
-    request: &RollbackRequest,
-    target: &DeploymentTarget,
-    mut components: Vec<ComponentFacts>,
-    backups: Vec<BackupFacts>,
-) -> Result<Plan, PlanRefusal> {
-    let mut target = target.clone();
-    for facts in &mut components {
-        let component = serde_json::json!({"name": facts.name, "role": facts.role, "dependsOn": facts.depends_on});
-        let mut component: Component = serde_json::from_value(component).unwrap();
-        component.failover = facts.failover.as_ref().map(|_| FailoverSpec { environment: None, redeploy: false });
-        facts.aspects = aspects(request, &target, &component, facts.capabilities);
-        target.spec.components.push(component);
-    }
-    build(&PlanFacts { request, target: &target, components, left_alone: vec![], backups, digest_names: &digest_names })
-}
-
-fn keys(plan: &Plan) -> Vec<&str> {
-    plan.steps.iter().map(|step| step.key.as_str()).collect()
-}
+use crate::decide::facts::Variable;
 
 #[test]
 fn full_goes_freeze_environment_code_branch() {
@@ -450,31 +292,11 @@ fn a_plan_that_takes_longer_than_the_run_may_is_refused() {
 
 #[test]
 fn data_of_another_database_is_locked_shown_and_never_put_back() {
-    let mut database = ComponentFacts {
-        name: "database".into(),
-        role: Role::Database,
-        platform: PlatformName::Postgres,
-        capabilities: Capabilities { data: true, ..Capabilities::default() },
-        observation: Observation {
-            resource: "1/shop".into(),
-            restores_to: Some("1/copy".into()),
-            ..Observation::default()
-        },
-        variables: Variables::new(),
-        ..backend()
-    };
-    database.aspects.data = true;
-    let data =
-        serde_json::json!({"location": "l", "sizeBytes": 1, "sha256": "d", "format": "f", "serverVersion": "15"});
-    let held = BackupComponentFacts {
-        resource: "1/shop".into(),
-        data: Some(serde_json::from_value(data.clone()).unwrap()),
-        ..BackupComponentFacts::default()
-    };
-    let backup = BackupFacts { components: [("database".into(), held)].into(), ..backup() };
+    let mut database = database();
+    database.observation.restores_to = Some("1/copy".into());
     let mut request = request(to_backup(), Strategy::Database);
     request.spec.on_step_failure = OnStepFailure::Undo;
-    let plan = build_for(&request, &target(), vec![database.clone()], vec![backup]).unwrap();
+    let plan = build_for(&request, &target(), vec![database.clone()], vec![backup_with_data()]).unwrap();
     assert_eq!(crate::decide::rollback::resources(&plan), ["postgres/1/copy"]);
     assert!(plan.steps.iter().all(|step| format!("{} {} {}", step.from, step.to, step.action).contains("database")));
     assert!(plan.irreversible[0].contains("02-database-data"), "{:?}", plan.irreversible);
@@ -484,8 +306,7 @@ fn data_of_another_database_is_locked_shown_and_never_put_back() {
         serde_json::from_value(record).unwrap()
     };
     let records: Vec<StepRecord> = plan.steps.iter().map(record).collect();
-    let kept = serde_json::from_value(data).unwrap();
-    let dumps = Some((PinnedRef::default(), [("database".to_owned(), kept)].into()));
+    let dumps = Some((PinnedRef::default(), [("database".to_owned(), dump("safety/database"))].into()));
     let run = undo(&UndoFacts { plan: &plan, records: &records, dumps });
     let keys: Vec<&str> = run.steps.iter().map(|step| step.key.as_str()).collect();
     assert_eq!(keys, ["undo-03-database-resume"], "the dump of one database went into another");

@@ -246,3 +246,6 @@ fn complete(facts: &UndoFacts<'_>, step: &mut PlannedStep) -> Result<(), String>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,3 +131,6 @@ fn named_deploy(component: &ComponentFacts, wanted: &str) -> Result<Deploy, Plan
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
