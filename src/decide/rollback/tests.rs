@@ -1,8 +1,12 @@
 //! Tests of the decision: what they share.
 
+mod beginnings;
 mod bounds;
+mod ends;
 mod failovers;
 mod hindered;
+mod releases;
+mod reports;
 mod stages;
 mod steps;
 mod together;

@@ -139,3 +139,70 @@ fn what_an_undo_of_took_back_is_struck_out() {
     let (effects, _) = written(decided(&request, &with(&both), &Facts::default(), 1_010));
     assert_eq!(noted(&effects), Some(vec![both[1].clone()]));
 }
+
+#[test]
+fn a_failover_stays_in_force_until_its_undo_was_read_back() {
+    let mut status = failover(&["backend"]);
+    status.safety_backup_verified = true;
+    status.steps = vec![StepRecord { state: StepState::Failed, ..applied("01") }];
+    status.undo = Some(UndoRun { because: "it failed".into(), since: None, steps: vec![], left: vec![] });
+    let own = FailoverStatus {
+        request: PinnedRef { name: "back".into(), uid: "request-uid".into() },
+        ..over("backend", "back", "safety")
+    };
+    let ends = |undo: StepState| {
+        let mut status = status.clone();
+        status.steps.push(StepRecord { state: undo, ..verified("undo-01") });
+        let request = asked(status, Strategy::Failover, None);
+        let (effects, ended) = written(decided(&request, &with(std::slice::from_ref(&own)), &Facts::default(), 1_010));
+        assert_eq!(ended.outcome, Some(Outcome::Failed));
+        noted(&effects)
+    };
+    assert_eq!((ends(StepState::Failed), ends(StepState::Verified)), (None, Some(vec![])));
+}
+
+#[test]
+fn a_failover_that_found_its_variables_set_already_is_in_force() {
+    let mut status = failover(&["backend", "frontend"]);
+    (status.safety_backup_verified, status.steps) = (true, vec![verified("01"), verified("02")]);
+    let own = FailoverStatus {
+        request: PinnedRef { name: "back".into(), uid: "request-uid".into() },
+        ..over("backend", "back", "safety")
+    };
+    let holds = Facts { verified: Some(Verified::Holds(None)), ..Facts::default() };
+    let request = asked(status, Strategy::Failover, None);
+    let (effects, ended) = written(decided(&request, &with(&[own]), &holds, 1_010));
+    assert_eq!((ended.outcome, noted(&effects)), (Some(Outcome::Succeeded), None));
+}
+
+#[test]
+fn a_run_that_did_not_succeed_takes_no_failover_back() {
+    let both = [over("backend", "earlier", "first"), over("frontend", "earlier", "first")];
+    let undo_of = RollbackTo { undo_of: Some(LocalRef { name: "earlier".into() }), ..RollbackTo::default() };
+    for strategy in [Strategy::Failback, Strategy::Environment, Strategy::Full, Strategy::Failover] {
+        let mut request = asked(confirmed(), strategy, None);
+        (request.spec.to, request.spec.cancel) = (Some(undo_of.clone()), Some(true));
+        let (effects, ended) = written(decided(&request, &with(&both), &Facts::default(), 1_010));
+        assert_eq!((ended.outcome, noted(&effects)), (Some(Outcome::Cancelled), None), "{strategy:?}");
+    }
+}
+
+#[test]
+fn what_an_undo_of_did_not_name_stays_in_force() {
+    let both = [over("backend", "earlier", "first"), over("frontend", "earlier", "first")];
+    let struck_out = |strategy: Strategy, undo_of: Option<&str>, components: Option<&[&str]>| {
+        let mut status = RollbackRequestStatus { confirmed_at: None, locks: vec![], ..confirmed() };
+        status.plan.as_mut().unwrap().steps.clear();
+        let mut request = asked(status, strategy, components);
+        let undo_of = undo_of.map(|name| LocalRef { name: name.into() });
+        request.spec.to = Some(RollbackTo { undo_of, ..RollbackTo::default() });
+        noted(&written(decided(&request, &with(&both), &Facts::default(), 1_010)).0)
+    };
+    let backend_is_left = Some(vec![both[0].clone()]);
+    for strategy in [Strategy::Full, Strategy::Environment] {
+        assert_eq!(struck_out(strategy, Some("earlier"), Some(&["frontend"])), backend_is_left);
+        assert_eq!(struck_out(strategy, Some("another"), None), None);
+        assert_eq!(struck_out(strategy, None, None), None);
+    }
+    assert_eq!(struck_out(Strategy::Code, Some("earlier"), None), None);
+}

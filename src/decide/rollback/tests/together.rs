@@ -1,6 +1,7 @@
 //! Steps side by side, undo, and what is left when a run stops.
 
 use super::*;
+use crate::decide::step_log::attempt_id;
 
 /// A run whose second step failed and that shall be undone.
 fn to_be_undone() -> RollbackRequest {
@@ -155,6 +156,60 @@ fn an_undo_step_that_can_be_neither_sent_nor_read_is_put_to_a_person_and_still_t
         let ended = written(decided(&request, &held, &Facts::default(), 1_640)).1;
         assert!(ended.message.unwrap().contains("by hand: undo-02"));
     }
+}
+
+#[test]
+fn what_is_to_be_undone_comes_to_rest_first() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status.as_mut().unwrap().steps[1] = applied("02");
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_010)), ["02"]);
+    let done = read("02", Progress::Done { output: None, evidence: "live".into() });
+    request.status = Some(written(decided(&request, &held, &done, 1_010)).1);
+    assert_eq!(request.status.as_ref().unwrap().undo, None);
+    let undoing = written(decided(&request, &held, &Facts::default(), 1_010)).1;
+    assert!(undoing.undo.is_some(), "{:?}", undoing.message);
+}
+
+#[test]
+fn an_undo_is_carried_through_although_the_yes_is_taken_back() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    request.status = Some(written(decided(&request, &held, &Facts::default(), 1_010)).1);
+    request.status.as_mut().unwrap().confirmed_by = Some("jane".into());
+    assert_eq!(request.spec.confirmation, None);
+    assert_eq!(asks_for(&decided(&request, &held, &Facts::default(), 1_010)), ["undo-02"]);
+}
+
+#[test]
+fn an_undo_ends_with_what_it_read_back_what_a_person_did_and_what_is_left() {
+    let held = held_by("request-uid", &["backend"]);
+    let mut request = to_be_undone();
+    let keys = ["undo-04", "undo-03", "undo-02"];
+    let steps = keys.map(|key| step(key, EffectClass::Keyless)).to_vec();
+    let left = vec!["step 01: set it by hand".to_owned()];
+    let status = request.status.as_mut().unwrap();
+    status.undo = Some(UndoRun { because: "step 03 failed: no".into(), since: None, steps, left });
+    let failed = |key: &str| advance(key, None, StepEvent::Failed { message: "no".into() }, at(1_000)).unwrap();
+    status.steps.extend([failed("undo-04"), failed("undo-03"), verified("undo-02")]);
+    let answer = |key: &str, outcome| Answer { attempt: attempt_id("request-uid", key, 0), outcome, output: None };
+    let ends = |outcomes: [AnsweredOutcome; 2]| {
+        let answers = ["undo-04", "undo-03"].into_iter().zip(outcomes).map(|(key, outcome)| answer(key, outcome));
+        let (plan_digest, confirmed_by) = (plan().digest, "jane".to_owned());
+        let mut request = request.clone();
+        request.spec.confirmation = Some(Confirmation { plan_digest, confirmed_by, answers: Some(answers.collect()) });
+        let ended = written(decided(&request, &held, &Facts::default(), 1_010)).1;
+        assert_eq!(ended.outcome, Some(Outcome::Failed));
+        let said = ended.message.unwrap();
+        let of_undo = said.strip_prefix("step 03 failed: no. 1 steps undone and read back; ").unwrap().to_owned();
+        of_undo.split_once(". ").unwrap().0.to_owned()
+    };
+    use AnsweredOutcome::{Applied, NotApplied};
+    let alone = "not undone: undo-04; undo-03; step 01: set it by hand";
+    assert_eq!(ends([Applied, NotApplied]), "by hand: undo-04; not undone: undo-03; step 01: set it by hand");
+    assert_eq!(ends([NotApplied, Applied]), "by hand: undo-03; not undone: undo-04; step 01: set it by hand");
+    assert_eq!(ends([Applied, Applied]), "by hand: undo-04, undo-03; not undone: step 01: set it by hand");
+    assert_eq!(ends([NotApplied, NotApplied]), alone);
 }
 
 /// A merge patch replaces the list of answers: the command for the second question must hold the first answer too.
