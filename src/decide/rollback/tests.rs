@@ -3,9 +3,11 @@
 mod bounds;
 mod failovers;
 mod hindered;
+mod running;
 mod stages;
 mod steps;
 mod together;
+mod verifying;
 
 use super::*;
 use crate::decide::facts::Progress;
