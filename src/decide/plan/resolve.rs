@@ -275,12 +275,14 @@ fn backup_of<'a>(
     // What a backup of later holds of a deploy may have been written after the time that was asked for.
     let in_time = |backup: &BackupFacts| until.is_none_or(|until| backup.finished.is_some_and(|done| done <= until));
     // Without a deploy to recognise it by, only its time tells a backup.
-    let told = until.is_some() || names_deploy(goals);
+    let told = until.is_some() || names_deploy(facts, goals);
     facts.backups.iter().find(|backup| told && holds_all(facts, backup) && ran(facts, goals, backup) && in_time(backup))
 }
 
-fn names_deploy(goals: &BTreeMap<String, Goal>) -> bool {
-    goals.values().any(|goal| goal.deploy.is_some())
+/// Whether a component that has deploys goes back to one of them. A branch has none: the id of its goal is a commit.
+fn names_deploy(facts: &PlanFacts<'_>, goals: &BTreeMap<String, Goal>) -> bool {
+    let goal = |component: &ComponentFacts| goals.get(&component.name).and_then(|goal| goal.deploy.as_ref());
+    facts.concerned().any(|component| component.has_deploys() && goal(component).is_some())
 }
 
 /// Whether every component ran the deploy returned to when a backup was made.
@@ -299,7 +301,7 @@ pub(super) fn is_of_then(facts: &PlanFacts<'_>, goals: &BTreeMap<String, Goal>, 
             goal.is_none() || backup.components.get(&component.name).is_some_and(|held| held.commit.as_ref() == goal)
         })
     };
-    if names_deploy(goals) { ran(facts, goals, backup) } else { heads() }
+    if names_deploy(facts, goals) { ran(facts, goals, backup) } else { heads() }
 }
 
 /// Whether a backup holds all that the request cannot go without.

@@ -81,11 +81,15 @@ pub(super) fn go_on(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan
     }
     let begun = |step: &&PlannedStep| record(status, &step.key).is_some();
     let mut reading: Vec<PlannedStep> = left.iter().copied().filter(begun).cloned().collect();
-    let mut pause = None;
+    let mut pause: Option<(&PlannedStep, Timestamp)> = None;
     for step in left.iter().copied().filter(|step| !begun(step)) {
         match may_begin(status, plan, step) {
             None => {}
-            Some(Some(from)) if from > view.now => pause = Some((step, from)),
+            Some(Some(from)) if from > view.now => {
+                if pause.is_none_or(|(_, first)| from < first) {
+                    pause = Some((step, from));
+                }
+            }
             Some(_) => {
                 if let Some(first) = before_it(view, status, plan, step) {
                     return Some(first);
@@ -117,6 +121,7 @@ fn before_it(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan, step:
 /// The name that the safety backup of this plan has: a second try finds the first one's.
 pub(super) fn safety_name(view: &View<'_>, status: &RollbackRequestStatus) -> String {
     let short: String = view.name().chars().take(200).collect();
+    let short = short.trim_end_matches('.'); // a dot may not stand before a dash (RFC 1123)
     let again = if status.replans > 0 { format!("-{}", status.replans) } else { String::new() };
     format!("safety-{short}-{}{again}", view.uid().get(..8).unwrap_or(view.uid()))
 }

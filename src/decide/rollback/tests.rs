@@ -7,9 +7,11 @@ mod failovers;
 mod hindered;
 mod releases;
 mod reports;
+mod running;
 mod stages;
 mod steps;
 mod together;
+mod verifying;
 
 use super::*;
 use crate::decide::facts::Progress;

@@ -221,3 +221,223 @@ fn nobody_waits_for_a_step_that_may_fail() {
     let waits_for_it = StepView { late: true, ..view(&hook, None, Progress::NotStarted) };
     assert_eq!(decide_step(&waits_for_it), StepDecision::Begin);
 }
+
+fn under_way(output: Option<&str>) -> Progress {
+    Progress::InProgress { output: output.map(str::to_owned), message: "building".into() }
+}
+
+fn fails_with(message: &str) -> StepDecision {
+    StepDecision::Record(StepEvent::Failed { message: message.into() })
+}
+
+/// A record without an open call: this is what became of the last one.
+fn nothing_came_of(class: EffectClass, event: StepEvent) -> StepRecord {
+    advance("02", Some(&started("02", class)), event, at(1_000)).unwrap()
+}
+
+fn not_sent(class: EffectClass) -> StepRecord {
+    nothing_came_of(class, StepEvent::NotSent { message: "429".into() })
+}
+
+#[test]
+fn a_resource_that_is_gone_fails_no_step_that_was_not_begun() {
+    let has_read = |class, has_effects, waited_out| {
+        let (step, record) = (step("02", class), not_sent(class));
+        let reading = Reading::Gone("404".into());
+        let view = view(&step, Some(&record), Progress::NotStarted);
+        decide_step(&StepView { reading, has_effects, waited_out, ..view })
+    };
+    for class in [EffectClass::SetToValue, EffectClass::Keyless] {
+        for waited_out in [true, false] {
+            let stops = StepDecision::Stop(Reason::ResourceGone, "404".into());
+            assert_eq!(has_read(class, true, waited_out), stops, "{class:?}: its call was not sent");
+            assert_eq!(has_read(class, false, waited_out), StepDecision::Replan("404".into()), "{class:?}");
+        }
+    }
+    let (keyless, taken) = (step("02", EffectClass::Keyless), applied("02"));
+    let gone = StepView { reading: Reading::Gone("404".into()), ..view(&keyless, Some(&taken), Progress::NotStarted) };
+    assert_eq!(decide_step(&gone), fails_with("404"), "everybody knows that it was taken");
+}
+
+#[test]
+fn a_credential_that_was_revoked_pauses_the_step_and_what_only_a_person_knows_is_asked_all_the_same() {
+    let blocked = |class, record: Option<&StepRecord>, waited_out| {
+        let (step, reading) = (step("02", class), Reading::Blocked("the token was revoked".into()));
+        decide_step(&StepView { reading, waited_out, ..view(&step, record, Progress::NotStarted) })
+    };
+    let pauses = StepDecision::Pause("the token was revoked".into());
+    let (set, keyless) = (EffectClass::SetToValue, EffectClass::Keyless);
+    let open = started("02", keyless);
+    assert_eq!(blocked(keyless, None, true), pauses);
+    assert_eq!(blocked(keyless, Some(&open), false), pauses, "it may arrive yet");
+    assert_eq!(blocked(keyless, Some(&applied("02")), true), pauses, "it was taken");
+    assert_eq!(blocked(keyless, Some(&not_sent(keyless)), true), pauses, "nothing was sent");
+    assert_eq!(blocked(set, Some(&started("02", set)), true), pauses, "it may be sent again");
+    let StepDecision::Ask(question) = blocked(keyless, Some(&open), true) else { panic!() };
+    assert!(question.question.ends_with("no answer was recorded; the token was revoked."), "{}", question.question);
+    let step = step("02", keyless);
+    let unreadable = Reading::Unreadable("503".into());
+    let view = StepView { reading: unreadable, ..view(&step, Some(&open), Progress::NotStarted) };
+    assert_eq!(decide_step(&view), StepDecision::Wait("503".into()), "a later try may go better");
+}
+
+#[test]
+fn what_is_half_written_is_written_whole_and_no_other_change_is_joined() {
+    for just_changed in [false, true] {
+        let set = step("02", EffectClass::SetToValue);
+        let half = StepView { just_changed, ..view(&set, None, under_way(None)) };
+        assert_eq!(decide_step(&half), StepDecision::Begin);
+    }
+    for class in [EffectClass::CompareAndSet, EffectClass::Keyed, EffectClass::Keyless, EffectClass::Destructive] {
+        let other = step("02", class);
+        let found = || view(&other, None, under_way(Some("dep-9")));
+        let words = "backend: somebody is at it: building".to_owned();
+        assert_eq!(decide_step(&found()), StepDecision::Stop(Reason::Drifted, words.clone()), "{class:?}");
+        let first = StepView { has_effects: false, ..found() };
+        assert_eq!(decide_step(&first), StepDecision::Replan(words), "{class:?}");
+        let soon = StepView { just_changed: true, ..found() };
+        assert!(matches!(decide_step(&soon), StepDecision::Wait(_)), "{class:?}");
+    }
+}
+
+#[test]
+fn a_result_of_a_call_without_a_key_that_was_not_sent_is_somebody_elses() {
+    let done = || Progress::Done { output: Some("dep-9".into()), evidence: "dep-9 is live".into() };
+    for class in [EffectClass::Keyless, EffectClass::Destructive] {
+        let (step, record) = (step("02", class), not_sent(class));
+        for record in [None, Some(&record)] {
+            let words = "backend: somebody did this already: dep-9 is live".to_owned();
+            let found = decide_step(&view(&step, record, done()));
+            assert_eq!(found, StepDecision::Stop(Reason::Drifted, words.clone()), "{class:?}");
+            let first = StepView { has_effects: false, ..view(&step, record, done()) };
+            assert_eq!(decide_step(&first), StepDecision::Replan(words), "{class:?}");
+        }
+    }
+    for class in [EffectClass::SetToValue, EffectClass::CompareAndSet, EffectClass::Keyed] {
+        let so = StepEvent::AlreadySo { evidence: "dep-9 is live".into(), output: Some("dep-9".into()) };
+        let decision = decide_step(&view(&step("02", class), None, done()));
+        assert_eq!(decision, StepDecision::Record(so), "{class:?}: whoever wrote it, it is so");
+    }
+}
+
+#[test]
+fn an_unknown_call_is_no_call_that_was_not_sent() {
+    let keyless = EffectClass::Keyless;
+    let unknown = nothing_came_of(keyless, StepEvent::Unknown { message: "500".into() });
+    let step = step("02", keyless);
+    let waits = StepView { waited_out: false, ..view(&step, Some(&unknown), Progress::NotStarted) };
+    assert!(matches!(decide_step(&waits), StepDecision::Wait(_)));
+    for late in [false, true] {
+        let view = StepView { late, ..view(&step, Some(&unknown), Progress::NotStarted) };
+        assert!(matches!(decide_step(&view), StepDecision::Ask(_)), "it is never sent again");
+    }
+    for late in [false, true] {
+        let record = not_sent(keyless);
+        let view = StepView { late, ..view(&step, Some(&record), Progress::NotStarted) };
+        assert_eq!(decide_step(&view), StepDecision::Begin, "somebody waits for it, however late");
+    }
+}
+
+#[test]
+fn an_unknown_call_whose_result_failed_ends_its_step_only_where_the_result_is_known() {
+    let (step, open) = (step("02", EffectClass::Keyless), started("02", EffectClass::Keyless));
+    let broke = |output: Option<&str>| {
+        let failed = Progress::Failed { output: output.map(str::to_owned), message: "the build broke".into() };
+        decide_step(&view(&step, Some(&open), failed))
+    };
+    assert_eq!(broke(Some("dep-9")), fails_with("the build broke"));
+    assert!(matches!(broke(None), StepDecision::Ask(_)), "it may be another's");
+}
+
+#[test]
+fn whatever_lets_go_of_production_is_tried_for_as_long_as_it_takes() {
+    let class = EffectClass::SetToValue;
+    let again = |key: &str, change: Change, attempt| {
+        let step = PlannedStep { change, ..step(key, class) };
+        let record = StepRecord { attempt, message: Some("500".into()), ..started(key, class) };
+        let late = StepView { late: true, ..view(&step, Some(&record), Progress::NotStarted) };
+        match decide_step(&late) {
+            StepDecision::Record(StepEvent::Rearmed { .. }) => true,
+            StepDecision::Record(StepEvent::Failed { message }) if message == "not done within 600 s: 500" => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let set = || Change::SetSettings { settings: vec![] };
+    assert!(again("release-01", set(), 5), "automatic deploys do not stay off");
+    assert!(again("03", Change::ResumeWrites {}, 5), "the application does not stay outside");
+    assert!(!again("03", set(), 2));
+    assert!(!again("undo-03", set(), 2));
+    assert!(!again("undo-03", Change::ResumeWrites {}, 2), "of an undo a person is asked");
+    assert!(again("undo-03", Change::ResumeWrites {}, 1));
+}
+
+#[test]
+fn what_a_call_made_is_written_down_as_soon_as_it_has_a_name() {
+    let (step, taken) = (step("02", EffectClass::Keyless), applied("02"));
+    let unnamed = StepRecord { output: None, ..taken.clone() };
+    let adopted = |output: &str| {
+        let message = "building".into();
+        StepDecision::Record(StepEvent::Adopted { output: Some(output.into()), message })
+    };
+    let decides = |record: &StepRecord, output, late| {
+        decide_step(&StepView { late, ..view(&step, Some(record), under_way(output)) })
+    };
+    for late in [false, true] {
+        assert_eq!(decides(&unnamed, Some("dep-9"), late), adopted("dep-9"));
+        assert_eq!(decides(&taken, Some("dep-9"), late), adopted("dep-9"), "another one than the platform said first");
+    }
+    for output in [Some("dep"), None] {
+        assert_eq!(decides(&taken, output, false), StepDecision::Wait("building".into()), "nothing new");
+        assert_eq!(decides(&taken, output, true), fails_with("not done within 600 s: building"));
+    }
+}
+
+#[test]
+fn a_restore_that_was_taken_is_waited_for_however_long_it_takes() {
+    let (restore, taken) = (step("02", EffectClass::Destructive), applied("02"));
+    let says = |late| decide_step(&StepView { late, ..view(&restore, Some(&taken), under_way(None)) });
+    assert_eq!(says(false), StepDecision::Wait("building".into()));
+    assert_eq!(says(true), StepDecision::Wait("building; it takes longer than 600 s".into()));
+}
+
+#[test]
+fn what_was_written_and_did_not_stay_fails_its_step_once_it_has_had_the_time_to_show() {
+    let (step, taken) = (step("02", EffectClass::Keyless), applied("02"));
+    let decides = |settled, progress| decide_step(&StepView { settled, ..view(&step, Some(&taken), progress) });
+    let drifted = || Progress::Drifted { message: "the head is another".into() };
+    assert_eq!(decides(false, drifted()), StepDecision::Wait("the head is another".into()), "it may be read too soon");
+    assert_eq!(decides(true, drifted()), fails_with("what was written did not stay: the head is another"));
+    let soon = StepDecision::Wait("the platform took the call; it does not show yet".into());
+    assert_eq!(decides(false, Progress::NotStarted), soon);
+    let nothing = "the platform took the call (201), and nothing changed";
+    assert_eq!(decides(true, Progress::NotStarted), fails_with(nothing));
+    for settled in [false, true] {
+        let broke = Progress::Failed { output: None, message: "the build broke".into() };
+        assert_eq!(decides(settled, broke), fails_with("the build broke"));
+    }
+}
+
+#[test]
+fn a_person_names_what_a_call_made_only_where_it_makes_something_that_has_no_name_before() {
+    let named = |change: Change, class| {
+        let (step, open) = (PlannedStep { change, ..step("02", class) }, started("02", class));
+        let (attempt, output) = ("u/02/1".to_owned(), Some("its-id".to_owned()));
+        let given = Answer { attempt, outcome: AnsweredOutcome::Applied, output };
+        match decide_step(&StepView { answer: Some(&given), ..view(&step, Some(&open), Progress::NotStarted) }) {
+            StepDecision::Record(StepEvent::Adopted { output, .. }) => output.is_some(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let back = || Change::RollBackDeploy { deploy: "good".into(), commit: None, live: None, newest: None };
+    let commit = Change::CreateCommit {
+        files_of: "good".into(),
+        parent: "head".into(),
+        message: "back".into(),
+        date: "2026-01-01T00:00:00Z".into(),
+    };
+    assert!(named(back(), EffectClass::Keyless), "a new deploy");
+    assert!(!named(back(), EffectClass::SetToValue), "the deploy that was there before");
+    assert!(named(commit, EffectClass::Keyless));
+    assert!(named(Change::Redeploy { commit: None, live: None, newest: None }, EffectClass::Keyless));
+    assert!(!named(Change::PauseWrites {}, EffectClass::SetToValue));
+}
