@@ -24,6 +24,7 @@ pub use facts::{Facts, Limits, Need, Place, Refused, Safety, SafetyState, StepFa
 pub use next::next;
 pub use planning::resources;
 pub use policies::{looks_again_within, unfit};
+pub use release::has_let_go;
 pub use report::{Situation, phase, statements, what_was_done};
 pub use step::{Reading, StepDecision, StepView, decide_step};
 

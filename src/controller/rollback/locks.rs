@@ -3,18 +3,15 @@
 //!
 //! RBAC: `leases` in the operator's namespace: get, create, update, delete. `rollbackrequests` get, list.
 
-use crate::api::{RollbackRequest, RollbackRequestStatus};
+use crate::api::RollbackRequest;
 use crate::controller::Context;
 use crate::controller::run::{Failure, list};
-use crate::decide::rollback::Place;
+use crate::decide::rollback::{Place, has_let_go};
 use crate::keyed_digest::sha256_hex;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
-use std::time::Duration;
 
-/// How long a run that has ended may take to put settings back under its locks.
-const RELEASE: Duration = Duration::from_secs(600);
 const HOLDER_NAMESPACE: &str = "savepoint.dev/holder-namespace";
 const HOLDER_NAME: &str = "savepoint.dev/holder-name";
 const RESOURCE: &str = "savepoint.dev/resource";
@@ -81,7 +78,8 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
         .await
         .map_err(Failure::kube("get the holder of a lock"))?;
     let live = found.filter(|found| found.uid().as_deref() == Some(&uid));
-    if live.is_none_or(|live| live.status.as_ref().is_some_and(|status| has_let_go(context, &lease, status))) {
+    let ended_for = || context.seen_for(&format!("{}/ended", lease.uid().unwrap_or_default()));
+    if live.is_none_or(|live| live.status.as_ref().is_some_and(|status| has_let_go(status, ended_for))) {
         remove(&api, &lease).await?;
         return Ok(None);
     }
@@ -92,14 +90,6 @@ async fn holder(context: &Context, resource: &str, asking: &RollbackRequest) -> 
     } else {
         format!("a RollbackRequest in namespace {namespace}")
     }))
-}
-
-/// Whether a run has ended and holds its locks no more. What is left to do under them is putting settings back: whoever cannot do that for
-/// so long, as this process sees it, keeps nobody else waiting.
-fn has_let_go(context: &Context, lease: &Lease, status: &RollbackRequestStatus) -> bool {
-    let ended = status.outcome.is_some();
-    let lock = lease.uid().unwrap_or_default();
-    ended && (status.locks.is_empty() || context.seen_for(&format!("{lock}/ended")) > RELEASE)
 }
 
 async fn remove(api: &Api<Lease>, lease: &Lease) -> Result<(), Failure> {

@@ -193,6 +193,14 @@ pub(super) struct Migrations {
     pub untold: Vec<String>,
 }
 
+impl Migrations {
+    /// Notes what cannot be told although the database is there, so that a person decides.
+    fn asks_all_the_same(&mut self, untold: String) {
+        self.ask.push(untold.clone());
+        self.untold.push(untold);
+    }
+}
+
 pub(super) fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> Migrations {
     let mut found = Migrations::default();
     let moves_code =
@@ -206,13 +214,11 @@ pub(super) fn migrations(facts: &PlanFacts<'_>, goals: &Goals, plan: &Plan) -> M
             |why: &str| clip(&format!("{name}: whether the code goes back past a migration cannot be told: {why}"));
         let Some((component, database)) = component.and_then(|one| Some((one, one.observation.database.as_ref()?)))
         else {
-            found.untold.push(untold("the database could not be read"));
-            found.ask.extend(found.untold.last().cloned());
+            found.asks_all_the_same(untold("the database could not be read"));
             continue;
         };
         if let Some(why) = &database.schema_untold {
-            found.untold.push(untold(why));
-            found.ask.extend(found.untold.last().cloned());
+            found.asks_all_the_same(untold(why));
         }
         let Some(now) = &database.schema_version else { continue };
         match held_then(facts, goals, component) {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::api::*;
 use crate::decide::conditions::clip;
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// An end that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +32,8 @@ pub(super) fn due(view: &View<'_>, status: &RollbackRequestStatus) -> Option<End
         return ending(Outcome::Cancelled, Reason::Cancelled, "cancelled");
     }
     let seen = status.started.as_ref().map_or(view.now, |time| time.0);
-    if let Some(expires) = request.spec.expires_at.as_ref().filter(|expires| seen > expires.0) {
-        let words =
-            format!("first seen after spec.expiresAt ({}): make a new request if it is still wanted", expires.0);
+    if let Some(expires) = expired(request, seen) {
+        let words = format!("first seen after spec.expiresAt ({expires}): make a new request if it is still wanted");
         return ending(Outcome::Expired, Reason::Expired, words);
     }
     if status.undo.is_some() {
@@ -69,6 +68,11 @@ fn deadline(view: &View<'_>) -> Option<Ending> {
     }
 }
 
+/// `spec.expiresAt`, if that is over.
+pub(super) fn expired(request: &RollbackRequest, now: Timestamp) -> Option<Timestamp> {
+    request.spec.expires_at.as_ref().map(|expires| expires.0).filter(|expires| now > *expires)
+}
+
 /// The first step of the plan that failed and may not.
 pub(super) fn failed(status: &RollbackRequestStatus) -> Option<&StepRecord> {
     let plan = status.plan.as_ref()?;
@@ -99,7 +103,7 @@ pub(super) fn go(view: &View<'_>, mut status: RollbackRequestStatus, ending: End
         let orphaned = if is_gone(view, &status) { asking::orphaned(view, &status, gone) } else { None };
         return orphaned.unwrap_or_else(|| running::settle(view, &status, &plan, open));
     }
-    if undoes && !is_gone(view, &status) {
+    if undoes {
         return undoing::begin(view, status, &plan, &ending.words);
     }
     if let Some(resume) = still_paused(&status, &steps).filter(|_| !is_gone(view, &status)) {

@@ -52,7 +52,7 @@ pub fn next(view: &View<'_>) -> Decision {
     if status.confirmed_at.is_none() {
         return planning::confirm(view, status.clone(), plan);
     }
-    if status.locks.is_empty() && !plan.steps.is_empty() {
+    if status.locks.is_empty() {
         return planning::lock(view, status.clone(), plan);
     }
     if !freeze::is_held(view.freeze(), view.uid(), plan) && status.verifying_since.is_none() {

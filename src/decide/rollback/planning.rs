@@ -1,6 +1,6 @@
 //! From a request to a plan that is frozen, confirmed and locked.
 
-use super::ending::end;
+use super::ending::{self, end};
 use super::facts::{Need, Place, Refused, View};
 use super::next::{go_on, go_on_after, stall, wait};
 use super::{Consent, Decision, Effect, Situation, TargetChange, Write, consent};
@@ -76,30 +76,12 @@ pub(super) fn plan(view: &View<'_>, mut status: RollbackRequestStatus) -> Decisi
 
 /// Looks at the confirmation.
 pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan) -> Decision {
-    let request = view.request;
-    if request.spec.dry_run {
-        let words = format!("Dry run: {} steps back to {}, none carried out", plan.steps.len(), plan.to);
-        return end(view, status, Outcome::DryRun, Reason::DryRun, &words);
-    }
-    if plan.steps.is_empty() {
-        let words = match plan.not_restored.as_slice() {
-            [] => format!("Nothing differs from {}", plan.to),
-            left => format!("Nothing that can be restored differs from {}. Left alone: {}", plan.to, left.join("; ")),
-        };
-        return end(view, status, Outcome::Succeeded, Reason::NothingToRollBack, &words);
+    if let Some((outcome, reason, words)) = nothing_to_carry_out(view.request, plan) {
+        return end(view, status, outcome, reason, &words);
     }
     let policy = view.target.map(|target| target.spec.rollback.confirmation).unwrap_or_default();
-    let said = consent(request, plan, policy, status.replans);
-    let expires = request.spec.expires_at.as_ref().filter(|expires| view.now > expires.0);
-    let in_time = match said {
-        Consent::NotNeeded => true,
-        Consent::Given(_) => status.confirmed_by.is_some(), // seen before, and held up since
-        Consent::Missing | Consent::Stale => false,
-    };
-    // A yes that is seen later than the request is valid is none, and nobody waits for one any longer.
-    if let Some(expires) = expires.filter(|_| !in_time) {
-        let words =
-            format!("not confirmed by spec.expiresAt ({}): make a new request if it is still wanted", expires.0);
+    let said = consent(view.request, plan, policy, status.replans);
+    if let Some(words) = expired(view, &status, &said) {
         return end(view, status, Outcome::Expired, Reason::Expired, &words);
     }
     match said {
@@ -120,6 +102,30 @@ pub(super) fn confirm(view: &View<'_>, mut status: RollbackRequestStatus, plan: 
     let who = status.confirmed_by.clone();
     let words = who.map_or("no confirmation is needed".to_owned(), |who| format!("confirmed by {who}"));
     go_on(status, Reason::ConfirmedByHuman, words)
+}
+
+/// Why a plan is not carried out, whoever says yes.
+fn nothing_to_carry_out(request: &RollbackRequest, plan: &Plan) -> Option<(Outcome, Reason, String)> {
+    if request.spec.dry_run {
+        let words = format!("Dry run: {} steps back to {}, none carried out", plan.steps.len(), plan.to);
+        return Some((Outcome::DryRun, Reason::DryRun, words));
+    }
+    let words = match plan.not_restored.as_slice() {
+        [] => format!("Nothing differs from {}", plan.to),
+        left => format!("Nothing that can be restored differs from {}. Left alone: {}", plan.to, left.join("; ")),
+    };
+    plan.steps.is_empty().then_some((Outcome::Succeeded, Reason::NothingToRollBack, words))
+}
+
+/// A yes that is seen later than the request is valid is none, and nobody waits for one any longer.
+fn expired(view: &View<'_>, status: &RollbackRequestStatus, said: &Consent) -> Option<String> {
+    let in_time = match said {
+        Consent::NotNeeded => true,
+        Consent::Given(_) => status.confirmed_by.is_some(), // seen before, and held up since
+        Consent::Missing | Consent::Stale => false,
+    };
+    let expires = ending::expired(view.request, view.now).filter(|_| !in_time)?;
+    Some(format!("not confirmed by spec.expiresAt ({expires}): make a new request if it is still wanted"))
 }
 
 fn awaiting(view: &View<'_>, mut status: RollbackRequestStatus, plan: &Plan, stale: bool) -> Decision {

@@ -11,6 +11,15 @@ use crate::decide::step_log::StepEvent;
 use crate::decide::verdict::elapsed;
 use std::time::Duration;
 
+/// How long a run that has ended may take to put settings back under its locks.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(600);
+
+/// Whether a run has ended and holds its locks no more. What is left to do under them is putting settings back: whoever cannot do that for
+/// so long, as the process that asks has seen it, keeps nobody else waiting.
+pub fn has_let_go(status: &RollbackRequestStatus, ended_for: impl FnOnce() -> Duration) -> bool {
+    status.outcome.is_some() && (status.locks.is_empty() || ended_for() > LETS_GO_WITHIN)
+}
+
 /// Writes the holder and the settings as they were, before the first of them is changed.
 pub(super) fn hold(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan) -> Decision {
     let Some(target) = view.target else { return Decision::Rest(None) };

@@ -86,9 +86,7 @@ pub(super) fn go_on(view: &View<'_>, status: &RollbackRequestStatus, plan: &Plan
         match may_begin(status, plan, step) {
             None => {}
             Some(Some(from)) if from > view.now => {
-                if pause.is_none_or(|(_, first)| from < first) {
-                    pause = Some((step, from));
-                }
+                pause = pause.filter(|(_, first)| *first <= from).or(Some((step, from)));
             }
             Some(_) => {
                 if let Some(first) = before_it(view, status, plan, step) {

@@ -129,3 +129,13 @@ fn what_was_put_back_and_what_was_not_is_told_component_by_component() {
         said("backend", (false, "this request let go; others still hold".into()))
     );
 }
+
+#[test]
+fn a_run_that_has_ended_keeps_its_locks_for_ten_minutes_at_most() {
+    let never = || -> Duration { panic!("nobody looks how long a run has ended that has not") };
+    let ended_for = |seconds| move || Duration::from_secs(seconds);
+    assert!(!has_let_go(&confirmed(), never), "a run that goes on keeps them, however long that takes");
+    assert!(!has_let_go(&ended(), ended_for(600)));
+    assert!(has_let_go(&ended(), ended_for(601)));
+    assert!(has_let_go(&RollbackRequestStatus { locks: Vec::new(), ..ended() }, ended_for(0)));
+}
