@@ -11,6 +11,8 @@ mod finalizer;
 pub mod health_policy;
 mod leader;
 mod ledger;
+#[cfg(test)]
+mod loopback;
 pub mod rollback;
 mod run;
 mod secrets;

@@ -1,13 +1,11 @@
 //! Two requests and their locks, against an API server on loopback that holds Leases and requests.
 
 use super::*;
-use crate::config::Config;
-use crate::controller::Leadership;
+use crate::controller::loopback;
 use crate::platform::{Gateway, GatewayOptions};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode, Uri};
-use clap::Parser;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -47,21 +45,14 @@ impl Api {
 }
 
 async fn stage(requests: Vec<Value>) -> (Context, Arc<Mutex<Api>>) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let api = Arc::new(Mutex::new(Api { requests, ..Api::default() }));
     let shared = api.clone();
     let answer = move |method: Method, uri: Uri, body: Bytes| async move {
         let (code, value) = shared.lock().unwrap().answer(&method, uri.path(), &body);
         (code, axum::Json(value))
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    let client = kube::Client::try_from(kube::Config::new(format!("http://{address}").parse().unwrap())).unwrap();
-    let config = Config::parse_from(["savepoint"]);
-    let leader = Arc::new(Leadership::new(&config));
     let gateway = Arc::new(Gateway::new(GatewayOptions::default()).unwrap());
-    (Context::new(client, config, gateway, leader, None), api)
+    (loopback::context(Router::new().fallback(answer), gateway).await, api)
 }
 
 fn request(name: &str, created: &str, status: &Value) -> Value {
