@@ -64,6 +64,19 @@ fn without_a_secret_there_is_no_key() {
     assert_eq!(of_kind(&objects, "Secret").count(), 0);
 }
 
+#[test]
+fn root_certificates_come_from_a_config_map() {
+    let pod = pod(&rendered(EVERYTHING));
+    let is_there = |list: &Value, one: Value| list.as_array().unwrap().contains(&one);
+    let container = &pod["containers"][0];
+    let file = "/etc/savepoint/certificates/roots.pem";
+    assert!(is_there(&container["env"], json!({"name": "SSL_CERT_FILE", "value": file})));
+    let mounted = json!({"name": "certificates", "mountPath": "/etc/savepoint/certificates", "readOnly": true});
+    assert!(is_there(&container["volumeMounts"], mounted));
+    assert!(is_there(&pod["volumes"], json!({"name": "certificates", "configMap": {"name": "our-roots"}})));
+    assert!(!rendered("{}").iter().any(|object| object.to_string().contains("SSL_CERT_FILE")));
+}
+
 /// The profile *restricted* of Pod Security Standards, and what it does not ask for.
 #[test]
 fn the_pod_is_restricted() {
@@ -82,7 +95,8 @@ fn the_pod_is_restricted() {
         }
         for volume in pod["volumes"].as_array().unwrap() {
             let kinds: Vec<_> = volume.as_object().unwrap().keys().filter(|key| *key != "name").collect();
-            let fine = |kind: &&String| ["emptyDir", "persistentVolumeClaim", "secret"].contains(&kind.as_str());
+            let kinds_allowed = ["configMap", "emptyDir", "persistentVolumeClaim", "secret"];
+            let fine = |kind: &&String| kinds_allowed.contains(&kind.as_str());
             assert!(kinds.iter().all(fine), "{volume}");
         }
     }

@@ -14,6 +14,7 @@ image: {digest: "sha256:00000000000000000000000000000000000000000000000000000000
 imagePullSecrets: [{name: pull}]
 credentialNamespaces: [shop, blog]
 encryption: {existingSecret: savepoint-identity}
+rootCertificates: {existingConfigMap: our-roots, key: roots.pem}
 persistence: {storageClass: fast, accessMode: ReadWriteMany}
 operator:
   logFormat: human
