@@ -69,7 +69,7 @@ model: need-rust ## Explore the model of the step protocol to the end, in releas
 kill: control-plane need-rust ## Kill the operator at any point of a rollback: make kill AT=7, or AT=after-effect:2
 	@env $(CONTROLPLANE_ENV) SAVEPOINT_TEST_KILL_AT=$(or $(AT),1) cargo test $(CARGO_FLAGS) --test cluster -- --exact crashes::killed_at_the_point_that_the_environment_names --nocapture
 
-# Most runs per plan; what is beyond is sampled. SEED chooses the sample, PLAN one plan by a part of its name.
+# Most runs per plan; what is beyond is sampled. SEED chooses the sample, PLAN one plan by its name, or some by a part of it.
 RUNS ?= 200000
 SEED ?= 1
 

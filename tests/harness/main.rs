@@ -35,7 +35,7 @@ use std::process::ExitCode;
 /// Cuts the operator off at every operation, and holds what comes of it against the invariants.
 #[derive(Parser, Clone)]
 struct Options {
-    /// Only plans whose name contains this.
+    /// Only the plan of this name, or those whose names contain this.
     #[arg(long, default_value = "")]
     plan: String,
     /// Pairs of cuts, and nothing else.

@@ -112,6 +112,19 @@ const OPTIONAL: Hook = Hook { when: "BeforeRollback", ..AFTER };
 const DURING: &str = "DuringRollback";
 const UNTIL: &str = "UntilReleased";
 
+/// The plan of this name, else those whose names contain it.
+///
+/// # Panics
+/// If there is none, with the names of all.
+pub fn named(part: &str) -> Vec<Row> {
+    let all = rows();
+    let names: Vec<&str> = all.iter().map(|row| row.name).collect();
+    let fits = |row: &Row| if names.contains(&part) { row.name == part } else { row.name.contains(part) };
+    let found: Vec<Row> = all.iter().filter(|row| fits(row)).cloned().collect();
+    assert!(!found.is_empty(), "--plan names one of {}, or a part of such a name", names.join(", "));
+    found
+}
+
 /// Every plan.
 pub fn rows() -> Vec<Row> {
     [code(), values(), flags(), data(), whole(), interrupted(), deleted(), failing(), others()].concat()
