@@ -138,8 +138,13 @@ fn learns(status: &RollbackRequestStatus, target: &DeploymentTarget) -> Decision
     decided(&request(status.clone()), target, &Facts::default(), 1_010)
 }
 
-fn written(decision: Decision) -> (Vec<Effect>, RollbackRequestStatus) {
+fn does(decision: Decision) -> (Vec<Effect>, Write) {
     let Decision::Do(effects, write) = decision else { panic!("{decision:?}") };
+    (effects, *write)
+}
+
+fn written(decision: Decision) -> (Vec<Effect>, RollbackRequestStatus) {
+    let (effects, write) = does(decision);
     (effects, write.status)
 }
 

@@ -58,13 +58,15 @@ fn keys(steps: &[PlannedStep]) -> Vec<&str> {
     steps.iter().map(|step| step.key.as_str()).collect()
 }
 
+/// The steps of the undo after these.
+fn undone(plan: &Plan, records: &[StepRecord]) -> Vec<String> {
+    run(plan, records).steps.into_iter().map(|step| step.key).collect()
+}
+
 #[test]
 fn a_step_is_undone_once_it_was_tried_and_may_have_done_something() {
     let plan = undoable(Strategy::Full, vec![backend()]);
-    let undone = |records: &[StepRecord]| {
-        let run = run(&plan, records);
-        keys(&run.steps).iter().map(|key| key.to_string()).collect::<Vec<_>>()
-    };
+    let undone = |records: &[StepRecord]| undone(&plan, records);
     let (environment, code) = ("02-backend-environment", "03-backend-code");
     let both = ["undo-02-backend-environment", "undo-03-backend-code"];
     assert_eq!(undone(&[]), [""; 0]);
@@ -79,10 +81,7 @@ fn a_step_is_undone_once_it_was_tried_and_may_have_done_something() {
 #[test]
 fn writes_are_held_off_again_for_data_that_goes_back_and_let_in_wherever_they_were_held_off() {
     let plan = undoable(Strategy::Database, vec![database()]);
-    let undone = |records: &[StepRecord]| {
-        let run = run(&plan, records);
-        keys(&run.steps).iter().map(|key| key.to_string()).collect::<Vec<_>>()
-    };
+    let undone = |records: &[StepRecord]| undone(&plan, records);
     let (pause, data) = ("01-database-pause", "02-database-data");
     let all = ["undo-01-database-pause", "undo-02-database-data", "undo-03-database-resume"];
     assert_eq!(undone(&[verified(pause, None), verified(data, None)]), all);

@@ -11,11 +11,6 @@ fn refused(reason: Reason) -> Facts {
     Facts { plan: Some(Err(refusal)), ..Facts::default() }
 }
 
-fn does(decision: Decision) -> (Vec<Effect>, Write) {
-    let Decision::Do(effects, write) = decision else { panic!("{decision:?}") };
-    (effects, *write)
-}
-
 fn backup(name: &str) -> PinnedRef {
     PinnedRef { name: name.into(), uid: format!("{name}-uid") }
 }

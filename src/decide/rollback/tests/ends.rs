@@ -11,11 +11,15 @@ fn holding_off(attempts: i64) -> RollbackRequestStatus {
     status
 }
 
+/// What becomes of a request whose target is gone.
+fn without_target(request: &RollbackRequest) -> RollbackRequestStatus {
+    let facts = Facts::default();
+    written(next(&View { request, target: None, facts: &facts, limits: LIMITS, now: at(1_010) })).1
+}
+
 /// The words of an end that nothing can be put in order before: the target is gone.
 fn says_without_target(status: &RollbackRequestStatus) -> String {
-    let (request, facts) = (request(status.clone()), Facts::default());
-    let (_, ended) =
-        written(next(&View { request: &request, target: None, facts: &facts, limits: LIMITS, now: at(1_010) }));
+    let ended = without_target(&request(status.clone()));
     assert_eq!(ended.outcome, Some(Outcome::Failed));
     ended.message.unwrap()
 }
@@ -90,9 +94,7 @@ fn nobody_is_let_in_whom_this_run_did_not_hold_off() {
 fn a_request_that_is_deleted_with_its_target_says_whom_it_leaves_outside() {
     let mut deleted = request(holding_off(1));
     deleted.metadata.deletion_timestamp = Some(Time(at(1_005)));
-    let facts = Facts::default();
-    let (_, ended) =
-        written(next(&View { request: &deleted, target: None, facts: &facts, limits: LIMITS, now: at(1_010) }));
+    let ended = without_target(&deleted);
     assert_eq!(ended.outcome, Some(Outcome::Cancelled));
     let said = ended.message.unwrap();
     assert!(said.starts_with("the request was deleted. The application is still held off backend"), "{said}");

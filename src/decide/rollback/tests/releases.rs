@@ -139,3 +139,21 @@ fn a_run_that_has_ended_keeps_its_locks_for_ten_minutes_at_most() {
     assert!(has_let_go(&ended(), ended_for(601)));
     assert!(has_let_go(&RollbackRequestStatus { locks: Vec::new(), ..ended() }, ended_for(0)));
 }
+
+#[test]
+fn a_hold_that_ends_with_the_run_is_taken_back_only_under_a_lock_that_is_still_ours() {
+    let (ended, held) = (ended(), held_by("request-uid", &["backend"]));
+    let place = Place { position: 1, waiting_for: "RollbackRequest other".into() };
+    let decides = |own_lock, locks| {
+        let facts = Facts { own_lock, locks, ..read("release-01", Progress::NotStarted) };
+        decided(&request(ended.clone()), &held, &facts, 1_010)
+    };
+    assert_eq!(decides(None, None), Decision::Learn(Need::OwnLock("render/srv-1".into())));
+    assert_eq!(decides(Some(false), None), Decision::Learn(Need::Locks(ended.locks.clone())));
+    assert!(matches!(decides(Some(true), None), Decision::Send(step) if step.key == "release-01"));
+    let Decision::Do(_, write) = decides(Some(false), Some(Some(place))) else { panic!() };
+    assert_eq!(write.status.message.as_deref(), Some("Back at backup good"), "how it ended stays said");
+    let (reason, said) = write.situation.progress.unwrap();
+    assert_eq!((reason, write.again), (Reason::Locked, LIMITS.poll_interval));
+    assert_eq!(said, "the lock of render/srv-1 is gone; waiting for RollbackRequest other");
+}

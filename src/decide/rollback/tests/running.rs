@@ -17,9 +17,9 @@ fn failed(key: &str) -> StepRecord {
 
 /// What a run waits for.
 fn waits(request: &RollbackRequest, facts: &Facts, now: i64) -> Write {
-    let Decision::Do(effects, write) = decided(request, &held(), facts, now) else { panic!("it does not wait") };
+    let (effects, write) = does(decided(request, &held(), facts, now));
     assert_eq!(effects, []);
-    *write
+    write
 }
 
 #[test]
@@ -329,27 +329,4 @@ fn a_failed_call_that_can_be_repeated_has_left_nothing_behind_that_goes_live_lat
     };
     assert_eq!(ends(EffectClass::Keyless), Some(vec![left("backend", "bad")]));
     assert_eq!(ends(EffectClass::SetToValue), None);
-}
-
-#[test]
-fn a_hold_that_ends_with_the_run_is_taken_back_only_under_a_lock_that_is_still_ours() {
-    let ended = RollbackRequestStatus {
-        outcome: Some(Outcome::Succeeded),
-        freeze: Some(Freeze::DuringRollback),
-        message: Some("Back at dep-3".into()),
-        ..confirmed()
-    };
-    let place = Place { position: 1, waiting_for: "RollbackRequest other".into() };
-    let decides = |own_lock, locks| {
-        let facts = Facts { own_lock, locks, ..read("release-01", Progress::NotStarted) };
-        decided(&request(ended.clone()), &held(), &facts, 1_010)
-    };
-    assert_eq!(decides(None, None), Decision::Learn(Need::OwnLock("render/srv-1".into())));
-    assert_eq!(decides(Some(false), None), Decision::Learn(Need::Locks(ended.locks.clone())));
-    assert!(matches!(decides(Some(true), None), Decision::Send(step) if step.key == "release-01"));
-    let Decision::Do(_, write) = decides(Some(false), Some(Some(place))) else { panic!() };
-    assert_eq!(write.status.message.as_deref(), Some("Back at dep-3"), "how it ended stays said");
-    let (reason, said) = write.situation.progress.unwrap();
-    assert_eq!((reason, write.again), (Reason::Locked, LIMITS.poll_interval));
-    assert_eq!(said, "the lock of render/srv-1 is gone; waiting for RollbackRequest other");
 }
