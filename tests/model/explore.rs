@@ -171,10 +171,15 @@ fn beaten(world: &World) -> bool {
 fn sometimes(requests: usize, budget: Budget) -> Vec<Property<Instance>> {
     let mut all = vec![
         Property::sometimes("a run succeeds", |_, world: &World| succeeded(world, 0)),
-        Property::sometimes("a run succeeds after every fault was spent", |_, world: &World| {
-            world.left == Budget::default() && succeeded(world, 0)
+        Property::sometimes("a run ends after every fault was spent", |_, world: &World| {
+            world.left == Budget::default() && world.requests[0].outcome.is_some()
         }),
     ];
+    if budget.fails + budget.cancels == 0 {
+        all.push(Property::sometimes("a run succeeds after every fault was spent", |_, world: &World| {
+            world.left == Budget::default() && succeeded(world, 0)
+        }));
+    }
     if budget.lost + budget.crashes > 0 {
         all.push(Property::sometimes("a human is asked", |_, world: &World| any(world, |cr| cr.question.is_some())));
     }
