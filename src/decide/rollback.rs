@@ -82,8 +82,8 @@ pub enum Effect {
     MakeSafetyBackup(Box<SafetyOrder>),
     /// Pin a backup for the life of this request.
     Pin(PinnedRef),
-    /// Let go of every backup that this request pinned.
-    Unpin(Vec<PinnedRef>),
+    /// Let go of every backup that this request pinned, those of plans that were set aside too.
+    Unpin,
     /// Tell people about the request.
     Tell(bool, Reason, String),
     /// Tell people about the target.

@@ -63,7 +63,7 @@ pub const BUGS: &[Bug] = &[
     twisted("takes no lock", "code-set", "I7", |it| on(it, takes_no_lock)),
     twisted("does not look at its lock", "locks-deleted", "I7", |it| on(it, trusts_its_lock)),
     twisted("keeps its locks", "code-set", "I8", |it| without(it, |effect| matches!(effect, Effect::GiveBack(_)))),
-    twisted("keeps its pins", "deleted", "I8", |it| without(it, |effect| matches!(effect, Effect::Unpin(_)))),
+    twisted("keeps its pins", "deleted", "I8", |it| without(it, |effect| matches!(effect, Effect::Unpin))),
     twisted("keeps its hold", "deleted", "I21", |it| without(it, lets_go)),
     twisted("verifies nothing", "turned-back-report", "I9", |it| on(it, verifies_nothing)),
     twisted("takes the unknown for done", "code-keyless", "I10", |it| on(it, takes_for_done)),

@@ -224,6 +224,9 @@ impl World {
                 let before = self.status();
                 rules::may_write(self, &before, &effects, &write, facts);
                 effects.into_iter().for_each(|effect| self.act(effect));
+                if write.status.replans > before.replans {
+                    (self.pinned, self.safety) = (false, None); // the new plan's safety backup has another name
+                }
                 let stalled = write.situation.stalled.is_some() && write.status == before;
                 self.request.status = Some(write.status);
                 if stalled { Came::Stalled } else { Came::Again(write.again) }
@@ -238,7 +241,7 @@ impl World {
                 self.safety.get_or_insert(SafetyState::Making);
             }
             Effect::Pin(_) => self.pinned = true,
-            Effect::Unpin(_) => (self.pinned, self.safety) = (false, None),
+            Effect::Unpin => self.pinned = false,
             Effect::Target(changes) => {
                 let Some(target) = &mut self.target else { return };
                 let status = target.status.get_or_insert_default();

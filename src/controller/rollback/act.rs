@@ -50,11 +50,7 @@ impl Reconcile<'_> {
             Effect::Target(changes) => self.write_target(changes).await?,
             Effect::MakeSafetyBackup(order) => safety::make(context, &self.request, &order).await?,
             Effect::Pin(backup) => safety::pin(context, &self.request, &backup).await?,
-            Effect::Unpin(backups) => {
-                for backup in backups {
-                    safety::unpin(context, &self.request, &backup).await?;
-                }
-            }
+            Effect::Unpin => safety::unpin_all(context, &self.request).await?,
             Effect::Tell(warning, reason, note) => context.tell(&self.request, warning, reason, &note).await,
             Effect::TellTarget(reason, note) => {
                 if let Some(target) = &self.target {

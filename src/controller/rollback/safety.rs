@@ -1,10 +1,10 @@
 //! The safety backup: made after the freeze, verified before the first step that changes production; and pins for the request's life.
 //!
-//! RBAC: `deploymentbackups` get, create; `deploymentbackups/status` patch.
+//! RBAC: `deploymentbackups` get, list, create; `deploymentbackups/status` patch.
 
 use crate::api::*;
 use crate::controller::Context;
-use crate::controller::run::Failure;
+use crate::controller::run::{Failure, list};
 use crate::decide::rollback::{Safety, SafetyOrder, SafetyState};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -24,8 +24,7 @@ pub(super) async fn look(context: &Context, request: &RollbackRequest, name: &st
     if backup.labels().get(MADE_BY_LABEL) != request.metadata.uid.as_ref() {
         return Ok(Safety::Foreign(name.to_owned()));
     }
-    let pins = backup.status.iter().flat_map(|status| &status.pinned_by);
-    let pinned = pins.map(|pin| &pin.uid).any(|uid| Some(uid) == request.metadata.uid.as_ref());
+    let pinned = pins_of(&backup).iter().any(|pin| Some(&pin.uid) == request.metadata.uid.as_ref());
     let state = state_of(&backup, pinned);
     let backup = PinnedRef { name: backup.name_any(), uid: backup.uid().unwrap_or_default() };
     Ok(Safety::Made { backup, pinned, state })
@@ -77,42 +76,46 @@ pub(super) async fn make(context: &Context, request: &RollbackRequest, order: &S
     }
 }
 
-/// Pins a backup for the life of this request.
-pub(super) async fn pin(context: &Context, request: &RollbackRequest, backup: &PinnedRef) -> Result<(), Failure> {
-    let own = PinnedRef { name: request.name_any(), uid: request.uid().unwrap_or_default() };
-    change_pins(context, request, backup, |pins| {
-        if !pins.contains(&own) {
-            pins.push(own);
-        }
-    })
-    .await
-}
-
-/// Lets go of a backup.
-pub(super) async fn unpin(context: &Context, request: &RollbackRequest, backup: &PinnedRef) -> Result<(), Failure> {
-    let uid = request.uid().unwrap_or_default();
-    change_pins(context, request, backup, |pins| pins.retain(|pin| pin.uid != uid)).await
-}
-
-/// A backup that is gone, or another of the same name, has no pins of ours.
-async fn change_pins(
-    context: &Context,
-    request: &RollbackRequest,
-    wanted: &PinnedRef,
-    change: impl FnOnce(&mut Vec<PinnedRef>),
-) -> Result<(), Failure> {
-    let api = backups(context, request);
-    let found = api.get_opt(&wanted.name).await.map_err(Failure::kube("get a backup"))?;
+/// Pins a backup for the life of this request. One that is gone, or another of the same name, is not pinned.
+pub(super) async fn pin(context: &Context, request: &RollbackRequest, wanted: &PinnedRef) -> Result<(), Failure> {
+    let found = backups(context, request).get_opt(&wanted.name).await.map_err(Failure::kube("get a backup"))?;
     let Some(backup) = found.filter(|found| found.uid().as_ref() == Some(&wanted.uid)) else { return Ok(()) };
-    let before = backup.status.as_ref().map(|status| status.pinned_by.clone()).unwrap_or_default();
-    let mut pins = before.clone();
-    change(&mut pins);
-    if pins == before {
+    let own = PinnedRef { name: request.name_any(), uid: request.uid().unwrap_or_default() };
+    let mut pins = pins_of(&backup).to_vec();
+    if pins.contains(&own) {
         return Ok(());
     }
+    pins.push(own);
+    write_pins(context, request, &backup, pins).await
+}
+
+/// Lets go of every backup that this request pinned.
+pub(super) async fn unpin_all(context: &Context, request: &RollbackRequest) -> Result<(), Failure> {
+    let all = Api::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
+    let uid = request.uid().unwrap_or_default();
+    for backup in list::<DeploymentBackup>(all, None).await.map_err(Failure::kube("list backups"))? {
+        let others: Vec<PinnedRef> = pins_of(&backup).iter().filter(|pin| pin.uid != uid).cloned().collect();
+        if others.len() < pins_of(&backup).len() {
+            write_pins(context, request, &backup, others).await?;
+        }
+    }
+    Ok(())
+}
+
+fn pins_of(backup: &DeploymentBackup) -> &[PinnedRef] {
+    backup.status.as_ref().map_or(&[], |status| &status.pinned_by)
+}
+
+async fn write_pins(
+    context: &Context,
+    request: &RollbackRequest,
+    backup: &DeploymentBackup,
+    pins: Vec<PinnedRef>,
+) -> Result<(), Failure> {
     let body = json!({"metadata": {"resourceVersion": backup.resource_version()}, "status": {"pinnedBy": pins}});
     crate::failpoint::reach("before-pin");
-    let written = api.patch_status(&backup.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
+    let written =
+        backups(context, request).patch_status(&backup.name_any(), &PatchParams::default(), &Patch::Merge(body)).await;
     crate::failpoint::reach("after-pin");
     written.map(|_| ()).map_err(Failure::kube("pin a backup"))
 }

@@ -218,11 +218,12 @@ pub(super) fn plan_again(view: &View<'_>, status: RollbackRequestStatus, old: &P
 /// Drift before the first effect: the locks go back, the confirmation is void, and a person looks at the new plan.
 fn replan(mut status: RollbackRequestStatus, old: &Plan, new: Plan) -> Decision {
     let words = format!("the platforms changed before anything was done: {}", plan::difference(old, &new));
+    let effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone())];
+    // Locks go back only after this write (see `unlock`), and pins with the request: whoever goes on from what is stored now, after a crash
+    // or as the next leader, relies on both.
+    status.locks = resources(old);
     // A backup of the state before the change is no safety backup of the state after it: the new plan gets one of its own.
-    let mut pins: Vec<PinnedRef> = status.safety_backup_ref.take().into_iter().collect();
-    pins.extend(old.backup_ref.clone().filter(|backup| new.backup_ref.as_ref() != Some(backup)));
-    let effects = vec![Effect::Tell(true, Reason::PlanStale, words.clone()), Effect::Unpin(pins)];
-    status.locks = resources(old); // they go back only after this write: see `unlock`
+    status.safety_backup_ref = None;
     status.replans += 1;
     status.plan = Some(new);
     status.steps.clear();

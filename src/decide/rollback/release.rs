@@ -152,7 +152,7 @@ fn put_back(view: &View<'_>, status: RollbackRequestStatus, plan: &Plan, step: &
 /// Nothing is left to do: on deletion the finalizer goes, after its time to live the object.
 fn settled(view: &View<'_>, status: &RollbackRequestStatus) -> Decision {
     if view.is_deleted() {
-        return Decision::Leave(vec![Effect::Unpin(pins(status)), Effect::LetObjectGo]);
+        return Decision::Leave(vec![Effect::Unpin, Effect::LetObjectGo]);
     }
     let ttl: Option<Duration> = view.request.spec.ttl.as_ref().and_then(|text| text.parse().ok());
     let (Some(ttl), Some(finished)) = (ttl, &status.finished) else { return Decision::Rest(None) };
@@ -163,12 +163,6 @@ fn settled(view: &View<'_>, status: &RollbackRequestStatus) -> Decision {
         Some(left) if !left.is_zero() => Decision::Rest(Some(left)),
         _ => Decision::Leave(vec![Effect::Delete]),
     }
-}
-
-/// Backups that this request pinned.
-fn pins(status: &RollbackRequestStatus) -> Vec<PinnedRef> {
-    let restored = status.plan.as_ref().and_then(|plan| plan.backup_ref.clone());
-    status.safety_backup_ref.iter().cloned().chain(restored).collect()
 }
 
 /// Lets a request go that has waited for its deletion for too long: locks, hold and pins end, and what is not known is said where people look.
@@ -184,10 +178,6 @@ pub(super) fn abandon(view: &View<'_>, status: &RollbackRequestStatus) -> Decisi
     if !held_off.is_empty() {
         note = format!("the application is still held off {}: let it in by hand; {note}", held_off.join(", "));
     }
-    effects.extend([
-        Effect::TellTarget(Reason::Unknown, clip(&note)),
-        Effect::Unpin(pins(status)),
-        Effect::LetObjectGo,
-    ]);
+    effects.extend([Effect::TellTarget(Reason::Unknown, clip(&note)), Effect::Unpin, Effect::LetObjectGo]);
     Decision::Leave(effects)
 }
