@@ -67,6 +67,9 @@ pub fn may_write(world: &World, before: &RollbackRequestStatus, effects: &[Effec
         let running = before.confirmed_at.is_some() && before.outcome.is_none() && !before.locks.is_empty();
         assert!(!(gives && running), "I7: the lock of a run goes back before the run is set aside");
     }
+    // The write may never arrive, and then the run goes on as it is stored.
+    let unpins = effects.iter().any(|effect| matches!(effect, Effect::Unpin));
+    assert!(!unpins, "I6: backups are let go of before the request goes");
     for old in &before.steps {
         match record(after, &old.key) {
             None => assert!(replanned, "the record of step {} is gone", old.key),

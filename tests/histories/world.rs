@@ -241,7 +241,6 @@ impl World {
                 self.safety.get_or_insert(SafetyState::Making);
             }
             Effect::Pin(_) => self.pinned = true,
-            Effect::Unpin => self.pinned = false,
             Effect::Target(changes) => {
                 let Some(target) = &mut self.target else { return };
                 let status = target.status.get_or_insert_default();

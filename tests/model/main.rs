@@ -107,7 +107,7 @@ fn two_requests_two_leaders_and_a_third_party() {
     prove("of two requests, two leaders and a third party", 2, Budget { leases: 1, third: 1, ..NONE });
 }
 
-/// Two requests under every fault but a second leader.
+/// Two requests under every fault of one leader; nobody cancels.
 #[test]
 #[ignore = "large: make model"]
 fn two_requests_large() {
